@@ -133,10 +133,17 @@ const FetchNamespace = "fetches"
 // CellFirst reports whether the cell, with display and sound, is started beside the fetch of
 // the content. A volume in the task's directory forbids it: the cell makes its mount point in
 // a layer over that directory, which hides what content brings to the same directory later.
+// So does a volume above it, which covers the directory that is closed until then.
 func (s Spec) CellFirst() bool {
 	return !s.FetchOnly && !slices.ContainsFunc(s.Mounts, func(m Mount) bool {
-		return strings.HasPrefix(filepath.Clean(m.Task)+"/", filepath.Clean(s.TaskDir)+"/")
+		return below(m.Task, s.TaskDir) || below(s.TaskDir, m.Task)
 	})
+}
+
+// below reports whether path is dir or in it, by their names.
+func below(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
 const (

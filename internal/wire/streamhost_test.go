@@ -11,6 +11,9 @@ func TestCellFirst(t *testing.T) {
 		"volumes elsewhere":           {Spec{Mounts: []Mount{{Task: "/data"}, {Task: "/alloc/task-data"}}}, true},
 		"a volume in the directory":   {Spec{Mounts: []Mount{{Task: "/data"}, {Task: "/alloc/x/../task/local/data"}}}, false},
 		"a volume is the directory":   {Spec{Mounts: []Mount{{Task: "/alloc/task"}}}, false},
+		"a volume above it":           {Spec{Mounts: []Mount{{Task: "/alloc/"}}}, false},
+		"a volume at the root":        {Spec{Mounts: []Mount{{Task: "/"}}}, false},
+		"names that only begin alike": {Spec{Mounts: []Mount{{Task: "/all"}, {Task: "/alloc/tas"}, {Task: "/alloc/..data"}}}, true},
 		"content for the cache alone": {Spec{FetchOnly: true}, false},
 	} {
 		c.spec.TaskDir = "/alloc/task"

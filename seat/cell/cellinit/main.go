@@ -56,7 +56,7 @@ func Main() {
 		if len(os.Args) > 2 && os.Args[2] == runArg {
 			err = newRunner(s, conn).run()
 		} else {
-			err = enter(s)
+			err = enter(s, conn)
 		}
 	}
 	fail(conn, err)
@@ -95,16 +95,25 @@ func failed(id int, err error) cell.Event {
 	return e
 }
 
-// enter is the first step. It returns only if it fails.
-func enter(s Spec) error {
+// enter is the first step. It returns only if it fails. It passes the task's directory to the
+// keeper where that is closed.
+func enter(s Spec, conn *cell.Conn) error {
 	if s.Root != nil && !cell.Without("uts") {
 		if err := unix.Sethostname([]byte(hostname)); err != nil {
 			return fmt.Errorf("set the cell's host name: %w", err)
 		}
 	}
 	if s.Root != nil {
-		if err := cellroot.Enter(*s.Root, s.Identity); err != nil {
+		closed, err := cellroot.Enter(*s.Root, s.Identity)
+		if err != nil {
 			return err
+		}
+		if closed != nil {
+			err := conn.Send(cell.Event{}, closed)
+			closed.Close()
+			if err != nil {
+				return fmt.Errorf("pass the task's directory: %w", err)
+			}
 		}
 	} else if err := showProcesses(s); err != nil {
 		return err

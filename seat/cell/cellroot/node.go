@@ -293,6 +293,11 @@ func (b *builder) showTask() error {
 	if err := overlay(b.TaskDir, upper, work, at); err != nil {
 		return err
 	}
+	if b.Closed {
+		if b.closed, err = os.OpenFile(at, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0); err != nil {
+			return err
+		}
+	}
 	// An overlay does not show the file systems that are mounted in its lower part,
 	// such as Nomad's directory for secrets.
 	mounts, err := mountsBelow(b.TaskDir)

@@ -1,6 +1,6 @@
 // Package cellroot makes the file system that the programs of a cell see.
 //
-//	err := cellroot.Enter(cellroot.Root{
+//	closed, err := cellroot.Enter(cellroot.Root{
 //		Base: runDir, ReadOnly: cellroot.NodePaths,
 //		TaskDir: taskDir, Writable: 512 << 20, Network: …,
 //	}, identity)
@@ -118,19 +118,21 @@ type builder struct {
 	id      cell.Identity
 	top     string // the new root
 	scratch string // the memory file system with all that is writable
+	closed  *os.File
 }
 
 // at is a path of the new root, as this process sees it.
 func (b *builder) at(path string) string { return filepath.Join(b.top, path) }
 
-// Enter makes the root and changes to it. If it fails, the process must end.
-func Enter(r Root, id cell.Identity) error {
+// Enter makes the root and changes to it. If it fails, the process must end. closed is the task's
+// directory of a root that has it closed, else nil: a volume may hide it from who looks for its path.
+func Enter(r Root, id cell.Identity) (closed *os.File, err error) {
 	b := &builder{Root: r, id: id, top: filepath.Join(r.Base, "root"), scratch: filepath.Join(r.Base, "scratch")}
 	// Mount points must have the modes below, whatever our umask is.
 	defer unix.Umask(unix.Umask(0o022))
 	// Nothing may propagate to the node.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
+		return nil, fmt.Errorf("make mounts private: %w", err)
 	}
 	for _, step := range []struct {
 		what string
@@ -152,12 +154,12 @@ func Enter(r Root, id cell.Identity) error {
 		if err := step.do(); err != nil {
 			var end wire.End
 			if errors.As(err, &end) {
-				return end
+				return nil, end
 			}
-			return fmt.Errorf("%s: %w", step.what, err)
+			return nil, fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
-	return nil
+	return b.closed, nil
 }
 
 func (b *builder) makeTop() error {

@@ -124,22 +124,21 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 	if err := k.place(process.pid); err != nil {
 		return made, err
 	}
-	var ready cell.Event
-	if _, err := conn.Receive(&ready); err != nil {
-		return made, fmt.Errorf("make the cell: its first process ended: %w", err)
-	}
-	if ready.Error != "" {
-		if ready.Code != "" {
-			return made, failed(ready.Code, "%s", ready.Error)
-		}
-		return made, fmt.Errorf("make the cell: %s", ready.Error)
-	}
-	made.Init = process.pid
 	if s.Root != nil && s.Root.Closed {
-		if k.closed, err = closedTask(process.pid, k.spec.TaskDir); err != nil {
+		files, err := heardOf(conn)
+		if err == nil {
+			k.closed, err = closedTask(files)
+		}
+		if err != nil {
 			return made, err
 		}
 	}
+	files, err := heardOf(conn)
+	closeAll(files)
+	if err != nil {
+		return made, err
+	}
+	made.Init = process.pid
 	if k.spec.Isolate && k.spec.Network == wire.NetworkInternet {
 		if err := k.connect(process.pid); err != nil {
 			return made, err
@@ -158,6 +157,25 @@ func (k *keeper) cellOf() (made cellResult, err error) {
 	}
 	made.conn, err = conn.File()
 	return made, err
+}
+
+// heardOf receives the next word of a cell's first process while that makes the cell.
+func heardOf(conn *cell.Conn) ([]*os.File, error) {
+	var e cell.Event
+	files, err := conn.Receive(&e)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("make the cell: its first process ended: %w", err)
+	case e.Error != "" && e.Code != "":
+		err = failed(e.Code, "%s", e.Error)
+	case e.Error != "":
+		err = fmt.Errorf("make the cell: %s", e.Error)
+	}
+	if err != nil {
+		closeAll(files)
+		return nil, err
+	}
+	return files, nil
 }
 
 // namespaces are the clone flags of a cell.

@@ -123,12 +123,19 @@ func newSpec(t *testing.T, isolate bool) wire.Spec {
 // makeCell makes the cell of a spec, and ends it with the test.
 func makeCell(t *testing.T, s wire.Spec) (*cell.Client, error) {
 	t.Helper()
+	_, c, err := keepCell(t, s)
+	return c, err
+}
+
+// keepCell is makeCell with the keeper of that cell.
+func keepCell(t *testing.T, s wire.Spec) (*keeper, *cell.Client, error) {
+	t.Helper()
 	k := &keeper{spec: s, log: slog.New(slog.NewTextHandler(t.Output(), nil)), root: os.Geteuid() == 0}
 	testkit.Must(t, k.identities())
 	made, err := k.cellOf()
 	t.Cleanup(k.endCell)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	made.stdout.Close()
 	made.stderr.Close()
@@ -136,7 +143,7 @@ func makeCell(t *testing.T, s wire.Spec) (*cell.Client, error) {
 	testkit.Must(t, err)
 	c := cell.NewClient(made.Made, conn)
 	t.Cleanup(func() { c.Close() })
-	return c, nil
+	return k, c, nil
 }
 
 // run runs the app to its end, and returns what it printed.

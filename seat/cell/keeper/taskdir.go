@@ -7,25 +7,29 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nearcast/nearcast/seat/cell"
+	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/cell/cellroot"
 )
 
-// closedTask opens the task's directory of the cell whose first process is init. No program
-// runs there yet, so nothing on the way to it can be another program's.
-func closedTask(init int, dir string) (*os.File, error) {
-	root, err := cell.OpenPath(fmt.Sprintf("/proc/%d/root", init))
-	if err != nil {
-		return nil, fmt.Errorf("open the cell's task directory: %w", err)
+// closedTask is the task's directory that a cell's first process passed. As root this process gives
+// it to the app's user later, so it must be the cell's own layer and nothing of the node.
+func closedTask(files []*os.File) (*os.File, error) {
+	if len(files) != 1 {
+		closeAll(files)
+		return nil, failed(wire.CodeConfig, "make the cell: its first process passed %d files as the task's directory", len(files))
 	}
-	defer root.Close()
-	fd, err := unix.Openat2(int(root.Fd()), dir, &unix.OpenHow{
-		Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open the cell's task directory: %w", &os.PathError{Op: "openat2", Path: dir, Err: err})
+	dir := files[0]
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	err := errors.Join(unix.Fstat(int(dir.Fd()), &st), unix.Fstatfs(int(dir.Fd()), &fs))
+	if err == nil && (st.Mode != unix.S_IFDIR || st.Uid != 0 || fs.Type != unix.OVERLAYFS_SUPER_MAGIC) {
+		err = fmt.Errorf("mode %o of user %d in a file system of type %x, want a directory of root with mode 0 in an overlay", st.Mode, st.Uid, fs.Type)
 	}
-	return os.NewFile(uintptr(fd), dir), nil
+	if err != nil {
+		closeAll(files)
+		return nil, failed(wire.CodeConfig, "make the cell: check the task's directory: %w", err)
+	}
+	return dir, nil
 }
 
 // openTask lets the programs of the cell into the task's directory: all of the content is there.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/seat/cell"
@@ -93,5 +95,84 @@ func TestVolumeAmongContent(t *testing.T) {
 	out, _ := run(t, c, cell.Program{Path: "/bin/sh", Args: []string{"sh", "-c", "cat model/a model/saves/save"}, Dir: s.TaskDir})
 	if out != "A\nold" {
 		t.Errorf("the app read %q", out)
+	}
+}
+
+// TestVolumeAboveTask: of a volume that hides the task's directory, the keeper gives nothing to the app:
+// neither a directory at its place nor one that a link there names.
+func TestVolumeAboveTask(t *testing.T) {
+	needRoot(t)
+	const other = 1_234_567
+	for _, way := range []string{"", "/proc/self/root"} { // the second one shows only in the cell where it leads
+		for _, entry := range []string{"directory", "link"} {
+			t.Run(way+entry, func(t *testing.T) {
+				s := newSpec(t, true)
+				s.Content = []wire.Content{{Source: "s3://bucket/key", Destination: "model/"}}
+				volume := testkit.ShortDir(t)
+				private := filepath.Join(volume, filepath.Base(s.TaskDir))
+				if entry == "link" {
+					private = filepath.Join(volume, "private")
+					testkit.Must(t, os.Symlink("private", filepath.Join(volume, filepath.Base(s.TaskDir))))
+				}
+				testkit.Must(t, os.Mkdir(private, 0o700))
+				testkit.Must(t, os.Chown(private, other, other))
+				s.Mounts = []wire.Mount{{Node: volume, Task: way + filepath.Dir(s.TaskDir)}}
+				k, _, err := keepCell(t, s)
+				testkit.Must(t, err)
+				if way == "" && k.closed != nil {
+					t.Error("the cell came before the content, which its volume hides")
+				}
+				testkit.Must(t, k.openTask())
+				var st unix.Stat_t
+				testkit.Must(t, unix.Stat(private, &st))
+				if st.Uid != other || st.Gid != other || st.Mode != unix.S_IFDIR|0o700 {
+					t.Errorf("the directory of the volume has the owner %d:%d and the mode %o", st.Uid, st.Gid, st.Mode)
+				}
+			})
+		}
+	}
+}
+
+// The keeper takes as the task's directory only what no program could have made.
+func TestClosedTask(t *testing.T) {
+	needRoot(t)
+	s := newSpec(t, true)
+	s.Content = []wire.Content{{Source: "s3://bucket/key", Destination: "model/"}}
+	k, _, err := keepCell(t, s)
+	testkit.Must(t, err)
+	memory, err := os.MkdirTemp("/dev/shm", "nc")
+	testkit.Must(t, err)
+	t.Cleanup(func() { os.RemoveAll(memory) })
+	for _, c := range []struct {
+		what string
+		dir  string // empty is the cell's own
+		uid  int
+		mode os.FileMode
+		good bool
+	}{
+		{"the cell's own", "", 0, 0, true},
+		{"a user's", "", 1, 0, false},
+		{"an open one", "", 0, 0o755, false},
+		{"in another file system", memory, 0, 0, false},
+	} {
+		path := c.dir
+		if path == "" {
+			path = fmt.Sprintf("/proc/self/fd/%d", k.closed.Fd())
+		}
+		testkit.Must(t, os.Chown(path, c.uid, 0))
+		testkit.Must(t, os.Chmod(path, c.mode))
+		f, err := os.Open(path)
+		testkit.Must(t, err)
+		dir, err := closedTask([]*os.File{f})
+		var end wire.End
+		if c.good && err != nil || !c.good && (!errors.As(err, &end) || end.Code != wire.CodeConfig) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if dir != nil {
+			dir.Close()
+		}
+	}
+	if _, err := closedTask(nil); err == nil {
+		t.Error("without a file there is no error")
 	}
 }
