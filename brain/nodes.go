@@ -117,6 +117,9 @@ func (v *view) seatSaid(n *nodeView, s wire.Seat, inSnapshot bool, now time.Time
 	if t.since.IsZero() || t.State != s.State || !t.Since.Equal(s.Since) {
 		t.since = now
 	}
+	if t.arrives.IsZero() && s.State == wire.SeatStarting && s.Progress.Phase == wire.PhaseContent && s.Progress.Fraction >= 0 {
+		t.arrives = now
+	}
 	t.Seat, t.present = s, true
 	t.plays(s)
 	if (s.State.Free() || s.State.Busy()) && t.ready.IsZero() {

@@ -37,6 +37,7 @@ type seatTrack struct {
 	played *played // the last session that played there; nil before
 
 	since    time.Time // when its state was seen first
+	arrives  time.Time // when it first said how much of its content is there: before, its cell is made
 	ready    time.Time // when it was seen idle or busy first
 	measured bool      // its cold start
 	// busySince is zero unless it serves, or died while it served.

@@ -152,6 +152,6 @@ func (u *unit) fetching(now time.Time) bool {
 	if done <= 0 {
 		return true
 	}
-	left := time.Duration(float64(now.Sub(t.since)) * (1 - done) / done)
+	left := time.Duration(float64(now.Sub(t.arrives)) * (1 - done) / done)
 	return left > soonFetched
 }

@@ -107,6 +107,24 @@ func TestFetchNobodyWaitsFor(t *testing.T) {
 		s.fetched("a", 0.1)
 		return s, w
 	}
+	t.Run("and a cell that took long is followed by a fetch that does not", func(t *testing.T) {
+		s := newLineSite(t)
+		s.jobsChanged(JobsChange{Apps: map[string]App{game: {ID: game, Version: 1, Max: 9}}})
+		w := s.comes("first", 0)
+		s.decide()
+		s.fetches("a", "first", -1)
+		s.leave(w)
+		got := s.pass(25 * time.Second)
+		s.fetched("a", 0)
+		got = append(got, s.pass(3*time.Second)...)
+		s.fetched("a", 0.5) // so 3 s are left
+		if got = append(got, s.pass(6*time.Second)...); len(got) > 0 {
+			t.Errorf("stopped %q", got)
+		}
+		if got = s.pass(45 * time.Second); len(got) == 0 {
+			t.Error("a fetch that stands still was not stopped")
+		}
+	})
 	t.Run("and nobody comes", func(t *testing.T) {
 		s, w := begin(t)
 		s.leave(w)

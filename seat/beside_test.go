@@ -2,7 +2,9 @@ package seat
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nearcast/nearcast/internal/wire"
 )
@@ -47,6 +49,24 @@ func TestContentIsThereBeforeTheDisplay(t *testing.T) {
 	}
 	close(display)
 	r.idle()
+}
+
+// The cell may take long, with an Xorg in it. No byte is asked for before it is there, so its time is
+// not the content's.
+func TestContentTimeoutBeginsAfterTheCell(t *testing.T) {
+	cell := make(chan struct{})
+	r, gate := withContent(t, func(r *rig) { r.cellGate, r.spec.ContentTimeoutS = cell, 60 })
+	close(gate)
+	r.wait("a capture that rests", func() bool { return r.video.count("pause") == 1 })
+	if strings.Contains(r.log.String(), "fetching content") {
+		t.Error("content is fetched without a cell")
+	}
+	made := time.Now()
+	close(cell)
+	r.idle()
+	if limit := r.contentLimit.Load(); limit == nil || limit.Before(made.Add(time.Minute)) {
+		t.Errorf("the content had until %v, and the cell was made at %v", limit, made)
+	}
 }
 
 // Content that fails ends the display that is there, and the seat for the content's reason.

@@ -18,6 +18,8 @@ import (
 type Parts struct {
 	// Freeze says when an idle app is frozen.
 	Freeze FreezePolicy
+	// Cell returns when the cell is there, where the display starts beside the content. nil waits for nothing.
+	Cell func(ctx context.Context) error
 	// Content fetches the app's files. The seat closes the result after the app ended.
 	Content func(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error)
 	// Spoilt gives the seat's end when files of Content may have wrong bytes: the disk failed.

@@ -56,8 +56,9 @@ type rig struct {
 	peers     chan *fakePeer
 	failure   map[string]error // by part
 	spoilt    chan wire.End
-	// contentGate and displayGate are what the start of each waits for; nil waits for nothing.
-	contentGate, displayGate chan struct{}
+	// cellGate, contentGate and displayGate are what the start of each waits for; nil waits for nothing.
+	cellGate, contentGate, displayGate chan struct{}
+	contentLimit                       atomic.Pointer[time.Time] // until when content may be fetched
 
 	// started and told are the parameters that the app was started with, and told.
 	started, told atomic.Pointer[map[string]string]
@@ -117,7 +118,11 @@ func (r *rig) start(verifier *ticket.Verifier) {
 	parts := Parts{
 		Identity: testkit.Identity(r.t), Peers: r.known, Trace: r.tracer,
 		Freeze: r.freeze,
+		Cell:   func(ctx context.Context) error { return pass(ctx, r.cellGate) },
 		Content: func(ctx context.Context, progress func(int64, int64, string)) (io.Closer, error) {
+			if limit, ok := ctx.Deadline(); ok {
+				r.contentLimit.Store(&limit)
+			}
 			if r.failure["content"] == errSlow {
 				progress(1e6, 5e6, "s3://models/big")
 				<-ctx.Done()

@@ -91,6 +91,11 @@ func (h *streamHost) fetchContent(ctx context.Context) error {
 	if len(h.spec.Content) == 0 {
 		return nil
 	}
+	if h.spec.CellFirst() && h.parts.Cell != nil { // its time is not the store's
+		if err := h.parts.Cell(ctx); err != nil {
+			return asEnd(err, wire.CodeConfig)
+		}
+	}
 	h.enterPhase(wire.PhaseContent, "fetching content")
 	start := time.Now()
 	limit := &throttle{every: 300 * time.Millisecond}

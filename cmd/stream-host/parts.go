@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -60,25 +59,15 @@ func (p *parts) all() (seat.Parts, error) {
 	}
 	return seat.Parts{
 		Identity: me, Peers: p.consul.Peers(wire.BrainService, wire.DrainService),
-		Freeze:  seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
-		Content: p.content, Spoilt: p.keeper.ContentSpoilt(), Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads, Messages: p.messages,
+		Freeze: seat.FreezePolicy{Quiet: secondsOr(p.spec.FreezeQuietS, freezeQuiet), Latest: secondsOr(p.spec.FreezeLatestS, freezeLatest)},
+		Cell:   p.waitCell, Content: p.keeper.Content, Spoilt: p.keeper.ContentSpoilt(), Display: p.display, Sound: p.sound, App: p.app, CheckApp: p.checkApp, TellParams: p.tellParams, Input: p.input, Clipboard: p.clipboard, Gamepads: p.gamepads, Messages: p.messages,
 		Video: p.video, Audio: p.audio, Peer: p.peer, Verify: p.verify,
 		KeeperPID: os.Getppid(), Report: p.keeper.Report,
 	}, nil
 }
 
-// content fetches the app's files. Where the display starts beside it, the cell comes first: the
-// keeper carries out one request at a time, and has made the cell by now.
-func (p *parts) content(ctx context.Context, progress func(done, total int64, name string)) (io.Closer, error) {
-	if p.spec.CellFirst() {
-		if err := p.waitCell(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return p.keeper.Content(ctx, progress)
-}
-
 // waitCell returns when the cell is there. Where it cannot be made, display says why, and ctx ends.
+// The keeper carries out one request at a time, and has made the cell first.
 func (p *parts) waitCell(ctx context.Context) error {
 	select {
 	case <-p.celled:

@@ -140,6 +140,9 @@ func (s Spec) CellFirst() bool {
 	})
 }
 
+// CellAhead reports whether the cell is made before the stream host asks for it.
+func (s Spec) CellAhead() bool { return !s.FetchOnly && (len(s.Content) == 0 || s.CellFirst()) }
+
 // below reports whether path is dir or in it, by their names.
 func below(path, dir string) bool {
 	rel, err := filepath.Rel(dir, path)

@@ -17,6 +17,13 @@ func TestCellFirst(t *testing.T) {
 		"content for the cache alone": {Spec{FetchOnly: true}, false},
 	} {
 		c.spec.TaskDir = "/alloc/task"
+		if ahead := c.spec.CellAhead(); ahead == c.spec.FetchOnly {
+			t.Errorf("%s, without content: ahead %v", name, ahead)
+		}
+		c.spec.Content = []Content{{}}
+		if ahead := c.spec.CellAhead(); ahead != c.want {
+			t.Errorf("%s, with content: ahead %v", name, ahead)
+		}
 		if got := c.spec.CellFirst(); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}

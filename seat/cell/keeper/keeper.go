@@ -143,7 +143,7 @@ func (k *keeper) keep(raw []byte, signals <-chan os.Signal) error {
 		return err
 	}
 	k.made = make(chan cellResult, 1)
-	ahead := k.spec.CellFirst()
+	ahead := k.spec.CellAhead()
 	if ahead { // while the stream host loads its libraries
 		k.makeCell()
 	}

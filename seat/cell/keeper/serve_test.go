@@ -55,6 +55,12 @@ func streamHost() int {
 		fmt.Println("content", err == nil)
 		end := <-k.ContentSpoilt()
 		fmt.Println(end.Code, k.Report(wire.Exit{End: end}) == nil)
+	case "answered":
+		conn.Send(cell.Request{Op: "reboot"})
+		var n cell.Notice
+		conn.Receive(&n)
+		fmt.Println(os.Getpid())
+		conn.Receive(&n) // until this process is ended
 	case "beside":
 		if err := lookBeside(conn, spec.TaskDir); err != nil {
 			fmt.Println(err)

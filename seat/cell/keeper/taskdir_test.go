@@ -176,3 +176,26 @@ func TestClosedTask(t *testing.T) {
 		t.Error("without a file there is no error")
 	}
 }
+
+// TestCellAhead: the cell is there when the keeper answers its first request, unless the content comes first.
+func TestCellAhead(t *testing.T) {
+	needRoot(t)
+	for _, content := range [][]wire.Content{nil, {{Source: "s3://bucket/key", Destination: "model/"}}} {
+		s := newSpec(t, true)
+		s.Job, s.Content = "answered", content
+		s.Mounts = []wire.Mount{{Node: testkit.ShortDir(t), Task: filepath.Join(s.TaskDir, "saves")}}
+		k := keep(t, s)
+		line, err := k.read.ReadString('\n')
+		testkit.Must(t, err)
+		var host int
+		if _, err := fmt.Sscan(line, &host); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if below := cell.Descendants(k.PID(), map[int]bool{host: true}); (len(below) > 0) != (content == nil) {
+			t.Errorf("with content %v, the keeper has the processes %v beside the stream host", content, below)
+		}
+		testkit.Must(t, unix.Kill(k.PID(), unix.SIGTERM))
+		k.end(t)
+		k.clean(t)
+	}
+}
