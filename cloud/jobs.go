@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nearcast/nearcast/jobs/platform"
 )
@@ -79,12 +80,23 @@ const prefetchJob = "prefetch"
 
 var knownJobs = slices.Concat(platformJobs, optionalJobs, []string{prefetchJob})
 
-// off is the setting of prefetch.every that turns the job off, as HCL.
-var off = regexp.MustCompile(`^"?0s?"?$`)
+// off are the settings of prefetch.every that turn the job off. Its file knows the same ones.
+var off = []string{"0", "0s"}
 
 // prefetches reports whether the job is prefetch, and is not turned off.
 func (j Job) prefetches() bool {
-	return j.Name == prefetchJob && !slices.ContainsFunc(j.Variables, func(v Variable) bool { return v.Name == "every" && off.MatchString(v.Value) })
+	return j.Name == prefetchJob && !slices.ContainsFunc(j.Variables, func(v Variable) bool { return v.Name == "every" && slices.Contains(off, strings.Trim(v.Value, `"`)) })
+}
+
+// checkPrefetch refuses what would only fail at the site.
+func (s Setting) checkPrefetch() error {
+	if s.Job != prefetchJob || s.Name != "every" || slices.Contains(off, s.Value) {
+		return nil
+	}
+	if d, err := time.ParseDuration(s.Value); err != nil || d <= 0 {
+		return fmt.Errorf("the setting prefetch.every=%s has to be a time of more than 0, such as 10s; 0 turns the job off", s.Value)
+	}
+	return nil
 }
 
 var setting = regexp.MustCompile(`^(?:([a-z0-9-]+)/)?([a-z]+)\.([a-z_]+)=(.*)$`)
@@ -108,6 +120,9 @@ func (o Outputs) ParseSettings(texts []string) (all []Setting, err error) {
 		}
 		if s.Name == "options" && json.Unmarshal([]byte(s.Value), new([]string)) != nil {
 			return nil, fmt.Errorf("the setting %q: options are a list of strings as in JSON, such as [\"--residency=eu\"]", text)
+		}
+		if err := s.checkPrefetch(); err != nil {
+			return nil, err
 		}
 		all = append(all, s)
 	}

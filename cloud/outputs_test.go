@@ -39,7 +39,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings, err := o.ParseSettings([]string{`brain.options=["--gpu=l4"]`, "router.count=5", "b-1/router.count=1", "router.binary=/x ${y}"})
+	settings, err := o.ParseSettings([]string{`brain.options=["--gpu=l4"]`, "router.count=5", "b-1/router.count=1", "router.binary=/x ${y}", "prefetch.every=0s", "b-1/prefetch.every=1m"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +64,7 @@ func TestSettings(t *testing.T) {
 	for bad, want := range map[string]string{
 		"router.options=--residency=eu": "a list of strings", "a-1/console.url=u\nb-1/console.port=1": "name one of them", "console.port=1": "console.url is missing",
 		"router": "has to be", "mail.count=1": "there are: router, turn", "c-1/router.count=1": "there are: a-1, b-1", "router.size=1": "has no variable size",
+		"prefetch.every=0m": "prefetch.every=0m has to be a time of more than 0", "prefetch.every=00": "more than 0", "b-1/prefetch.every=-1s": "more than 0",
 	} {
 		if _, err := o.ParseSettings(strings.Split(bad, "\n")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", bad, err)

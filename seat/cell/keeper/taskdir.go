@@ -40,7 +40,7 @@ func (k *keeper) openTask() error {
 	err := errors.Join(k.closed.Chown(k.app.UID, k.app.GID), k.closed.Chmod(cellroot.TaskMode), k.closed.Close())
 	k.closed = nil
 	if err != nil {
-		return fmt.Errorf("give the content to the cell: %w", err)
+		return failed(wire.CodeConfig, "give the content to the cell: %w", err) // the store gave all of it
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -171,6 +172,10 @@ func TestClosedTask(t *testing.T) {
 		if dir != nil {
 			dir.Close()
 		}
+	}
+	k.closed.Close()
+	if e := end(wire.CodeContentStore, k.openTask()); e.Code != wire.CodeConfig || !strings.Contains(e.Detail, "give the content to the cell") {
+		t.Errorf("a directory that cannot be opened: %+v", e)
 	}
 	if _, err := closedTask(nil); err == nil {
 		t.Error("without a file there is no error")
