@@ -35,7 +35,7 @@ func diagnose(looks []*look, names []string, now time.Time) (all []Finding) {
 			d.copies(primary)
 		}
 		slices.SortStableFunc(d.found, func(a, b Finding) int {
-			return map[bool]int{true: 1}[a.Unknown] - map[bool]int{true: 1}[b.Unknown]
+			return map[bool]int{true: 1}[a.Unknown || a.Note] - map[bool]int{true: 1}[b.Unknown || b.Note]
 		})
 		all = append(all, d.found...)
 	}
@@ -153,8 +153,13 @@ func (d *diagnosis) platform() {
 	up := "nearcast cloud up --site " + d.site.Name
 	for _, name := range knownJobs {
 		state, asked := d.jobs[name]
-		optional := slices.Contains(optionalJobs, name) || name == prefetchJob
-		if optional && (!state.Exists || state.Stopped) {
+		gone := !state.Exists || state.Stopped
+		if gone && slices.Contains(optionalJobs, name) {
+			continue
+		}
+		if gone && asked && name == prefetchJob {
+			evidence := map[bool]string{true: "somebody stopped it", false: "Nomad does not know it"}[state.Exists]
+			d.found = append(d.found, Finding{Site: d.site.Name, Problem: "the job prefetch does not run: nodes fetch content when somebody asks, not before", Evidence: evidence, Do: "if you want it: " + up, Note: true})
 			continue
 		}
 		if !asked || name == "turn" && len(d.site.TURNURLs) == 0 || name == "autoscaler" && len(d.site.Pools) == 0 {

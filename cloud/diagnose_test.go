@@ -42,7 +42,7 @@ func well(t *testing.T) (looks []*look, names []string) {
 			backups: map[string]time.Time{"s3://backups-b/backups/consul": now.Add(-23 * time.Hour)},
 		}
 		l.nodes = append(l.nodes, Node{ID: "stream-id", Name: "stream-1", Pool: "stream-cpu", Status: "ready", Eligible: true, Stream: true, Sick: map[string]string{"docker": "not found"}})
-		for _, job := range platformJobs {
+		for _, job := range append([]string{prefetchJob}, platformJobs...) {
 			l.jobs[job] = State{Exists: true, Wanted: 2, Running: 2, Deployment: "successful"}
 		}
 		looks = append(looks, l)
@@ -105,6 +105,8 @@ func TestDiagnose(t *testing.T) {
 		{func(l *look) { l.nodes = l.nodes[1:] }, "edge nodes are missing: 2 of 3 are ready"},
 		{func(l *look) { l.jobs["turn"] = State{} }, "the job turn is not registered"},
 		{func(l *look) { l.jobs["brain"] = State{Exists: true, Stopped: true} }, "the job brain is stopped: somebody stopped it: nearcast cloud up --site b-1"},
+		{func(l *look) { l.jobs["prefetch"] = State{} }, "the job prefetch does not run: nodes fetch content when somebody asks, not before: Nomad does not know it: if you want it: nearcast cloud up --site b-1"},
+		{func(l *look) { l.jobs["prefetch"] = State{Exists: true, Stopped: true} }, "the job prefetch does not run: nodes fetch content when somebody asks, not before: somebody stopped it"},
 		{func(l *look) { l.jobs["router"] = State{Exists: true, Deployment: "failed", Why: "it exits"} }, "the job router is not as it is to be: its deployment failed: it exits"},
 		{func(l *look) { l.jobs["console"] = State{Exists: true, Deployment: "failed", Why: "it exits"} }, "the job console is not as it is to be: its deployment failed: it exits"},
 		{func(l *look) { l.instances[wire.RouterService] = nil }, "no nearcast-router is in Consul"},
@@ -179,6 +181,9 @@ func TestDiagnose(t *testing.T) {
 		said := ""
 		for _, f := range found {
 			said += fmt.Sprintf("%s: %s: %s\n", f.Problem, f.Evidence, f.Do)
+			if prefetch := strings.Contains(f.Problem, "prefetch"); f.Note != prefetch || strings.HasPrefix(f.Words(), "note: b-1: ") != prefetch {
+				t.Errorf("a note, or not: %+v", f)
+			}
 			if f.Evidence == "" || f.Do == "" {
 				t.Errorf("no evidence, or nothing to do: %+v", f)
 			}

@@ -20,6 +20,8 @@ type Finding struct {
 	Do       string `json:"do,omitempty"`
 	// Unknown means that nothing is known to be wrong: this could not be looked at.
 	Unknown bool `json:"unknown,omitempty"`
+	// Note means that nothing is wrong: an operator may want it so.
+	Note bool `json:"note,omitempty"`
 }
 
 // look is all that was seen of a site.
@@ -303,8 +305,11 @@ func failing(apps map[string]wire.App) (ids []string) {
 // Words is a finding for a terminal.
 func (f Finding) Words() string {
 	head := "wrong"
-	if f.Unknown {
+	switch {
+	case f.Unknown:
 		head = "not known"
+	case f.Note:
+		head = "note"
 	}
 	text := fmt.Sprintf("%s: %s: %s\n", head, f.Site, f.Problem)
 	if f.Evidence != "" {

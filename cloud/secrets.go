@@ -122,8 +122,8 @@ func missingRights(ctx context.Context, nomad Nomad, job Job) (string, error) {
 	if job.prefetches() {
 		has, err := nomad.HasNamespace(ctx, wire.FetchNamespace)
 		if err == nil && !has {
-			return "prefetch: the site has the access control of an earlier release: Nomad has no namespace " + wire.FetchNamespace + ". The other jobs are as they are to be. " +
-				"Update the servers (nearcast cloud roll), or run acl/apply.sh; then run the command again. The setting prefetch.every=0 turns the job off", nil
+			return "prefetch: the site has the access control of an earlier release: Nomad has no namespace " + wire.FetchNamespace + ". The other jobs run. " +
+				"Update all nodes (nearcast cloud roll), then run the command again. The setting prefetch.every=0 turns the job off", nil
 		}
 		return "", err
 	}

@@ -41,7 +41,7 @@ fault.`,
 			}
 			faults := 0
 			for _, finding := range findings {
-				if !finding.Unknown {
+				if !finding.Unknown && !finding.Note {
 					faults++
 				}
 				if !asJSON {

@@ -24,9 +24,9 @@ autoscaler, console, observability, prefetch): router.options=["--residency=eu"]
 makes the jobs what outputs and settings say, so give the same settings each time: --settings
 names a file, a setting a line; # begins a comment. The jobs console and observability run
 where a setting names them: console.url=https://console.example (at the primary site, if no
-SITE is named), observability.retention=15d. What runs is never stopped, but by
-prefetch.every=0: the job prefetch, which has nodes fetch the content of apps before anybody
-asks, runs by default.
+SITE is named), observability.retention=15d. The job prefetch runs by default. It has nodes
+fetch the content of apps before anybody asks. prefetch.every=0 stops it. No other job is
+ever stopped.
 Where the outputs name a system bucket, brains keep the events of webhooks there; the setting
 brain.options=["--events="] turns it off.`
 
