@@ -42,11 +42,11 @@ type stream struct {
 	changing sync.Mutex                  // held while one of them changes
 	line     *sessionLine                // of the latest session; held by changing
 
-	mu     sync.Mutex // of app and capture
-	frozen bool       // the app
-	rested bool       // it was frozen when the seat was prepared
-	paused bool       // the capture
-	watch  int        // generation of freezeWhenQuiet; an earlier one has no effect
+	mu        sync.Mutex // of app and capture
+	frozen    bool       // the app
+	wasFrozen bool       // the app, when the seat was prepared
+	paused    bool       // the capture
+	watch     int        // generation of freezeWhenQuiet; an earlier one has no effect
 
 	measuring bool  // measure runs
 	meter     meter // of measure alone, while it runs
@@ -167,7 +167,7 @@ func (s *stream) follow(now wire.Seat) error {
 	defer s.mu.Unlock()
 	active := now.State == wire.SeatClaimed || now.State == wire.SeatStreaming
 	if now.Prepared && s.frozen {
-		s.rested = true
+		s.wasFrozen = true
 	}
 	if active || now.Prepared {
 		if err := s.thaw(); err != nil {
@@ -175,7 +175,7 @@ func (s *stream) follow(now wire.Seat) error {
 		}
 	}
 	if active {
-		s.rested = false
+		s.wasFrozen = false
 		s.setPaused(false)
 	}
 	if now.State == wire.SeatStreaming {
@@ -204,8 +204,8 @@ func (s *stream) follow(now wire.Seat) error {
 		switch {
 		case now.Prepared:
 			s.watch++ // what was to freeze the app
-		case s.rested: // it has loaded, and Play was not pressed
-			s.rested = false
+		case s.wasFrozen: // it has loaded, and Play was not pressed
+			s.wasFrozen = false
 			s.freeze()
 		default:
 			s.freezeLater()

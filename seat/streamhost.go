@@ -97,7 +97,7 @@ type streamHost struct {
 	attachment  *attachment
 	stopRequest wire.StopRequest
 
-	// Set by startUp, in this order. The app may be set later, see starting.
+	// Set by startUp; content may come after display and sound. The app may be set later, see starting.
 	content io.Closer
 	display Display
 	sound   Sound

@@ -1,6 +1,6 @@
 # The job prefetch reads the jobs of apps, and registers others that have nodes fetch their content. These
 # have a namespace of their own, as Nomad has no narrower right to register: what is in it is no app for
-# brains, and nodes start nothing there that does not only fetch.
+# brains, and nodes start only fetches there.
 namespace "apps" {
   capabilities = ["list-jobs", "read-job"]
 }

@@ -25,8 +25,8 @@ func appPrefetch(f *appFlags) *cobra.Command {
 seats may run, so that the first seat of each starts without a fetch. Run it after nomad
 job run.
 
-It registers the job APP-prefetch, of type sysbatch, with the node pool, data centres and
-constraints of the app's. On a node one such job fetches at a time, with four requests in
+It registers the job APP-prefetch in the namespace apps, of type sysbatch, with the node pool,
+data centres and constraints of the app's. On a node one such job fetches at a time, with four requests in
 flight, and only while no seat of the node fetches. It may have half of the node's cache,
 beside what running seats use, and its files make room for seats that need it.
 

@@ -127,7 +127,7 @@ type Spec struct {
 }
 
 // FetchNamespace is the Nomad namespace of the jobs that have nodes fetch content by themselves.
-// Nodes start nothing else of it.
+// Nodes start only fetches there.
 const FetchNamespace = "fetches"
 
 // CellFirst reports whether the cell, with display and sound, is started beside the fetch of
