@@ -68,15 +68,24 @@ func TestPrefetch(t *testing.T) {
 
 	// What somebody could do who takes the process over.
 	token := n.environ(n.edge.Dir, "prefetch", "NOMAD_TOKEN")
-	for what, job := range map[string]map[string]any{
-		"replaces an app":  withContent("viewer", nil),
-		"runs a new app":   app("mine", nil),
-		"runs in default":  app("mine", map[string]any{"Namespace": "default"}),
-		"runs as anything": app("mine", map[string]any{"Namespace": wire.FetchNamespace, "TaskGroups": rawGroups()}),
+	const denied = "Permission denied"
+	for what, c := range map[string]struct {
+		job  map[string]any
+		want string
+	}{
+		"replaces an app":  {withContent("viewer", nil), denied},
+		"runs a new app":   {app("mine", nil), denied},
+		"runs in default":  {app("mine", map[string]any{"Namespace": "default"}), denied},
+		"runs as anything": {app("mine", map[string]any{"Namespace": wire.FetchNamespace, "TaskGroups": rawGroups()}), `used task driver "raw_exec" is not allowed in namespace "fetches"`},
 	} {
-		if status, text := n.register(token, job); status == http.StatusOK {
-			t.Errorf("the job's token %s: %s", what, text)
+		if status, text := n.register(token, c.job); status == http.StatusOK || !strings.Contains(text, c.want) {
+			t.Errorf("the job's token %s: %d %s, want %q", what, status, text, c.want)
 		}
+	}
+	// Nothing else is wrong with these jobs.
+	for _, job := range []map[string]any{app("mine", nil), app("mine", map[string]any{"Namespace": "default", "TaskGroups": rawGroups()})} {
+		n.run(n.management, job)
+		n.end(job["Namespace"].(string), "mine")
 	}
 	for _, c := range [][2]string{
 		{"GET", "/v1/var/nomad/jobs/turn"}, {"PUT", "/v1/node/a0000000-0000-0000-0000-000000000000/eligibility"}, {"DELETE", "/v1/job/viewer?namespace=apps"}, {"PUT", "/v1/job/viewer/dispatch?namespace=apps"},
