@@ -120,6 +120,7 @@ func differ(one, other string) error {
 // missingRights says what an operator has to make before a job can run.
 func missingRights(ctx context.Context, nomad Nomad, job Job) (string, error) {
 	if job.prefetches() {
+		// Servers of one site give the namespace to all, so it says nothing of this site's nodes.
 		has, err := nomad.HasNamespace(ctx, wire.FetchNamespace)
 		if err == nil && !has {
 			return "prefetch: the site has the access control of an earlier release: Nomad has no namespace " + wire.FetchNamespace + ". The other jobs run. " +

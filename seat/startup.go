@@ -42,7 +42,7 @@ func (h *streamHost) startUp(ctx context.Context) error {
 
 // beforeApp does what the app needs: it fetches the content, and starts the display and the
 // capture. Both go on at the same time, so that a start takes as long as the longer of them. What
-// fails first ends the other.
+// fails first ends the other, but for an encoder that loads: that is waited for.
 func (h *streamHost) beforeApp(ctx context.Context) error {
 	if len(h.spec.Content) == 0 || !h.spec.CellFirst() {
 		if err := h.fetchContent(ctx); err != nil {
