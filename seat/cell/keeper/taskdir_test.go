@@ -91,8 +91,11 @@ func TestVolumeAmongContent(t *testing.T) {
 	s.Mounts = []wire.Mount{{Node: volume, Task: filepath.Join(s.TaskDir, "model", "saves"), ReadOnly: true}}
 	s.Content = []wire.Content{{Source: "s3://bucket/key", Destination: "model/"}}
 	testkit.Must(t, putContent(s.TaskDir))
-	c, err := makeCell(t, s)
+	k, c, err := keepCell(t, s)
 	testkit.Must(t, err)
+	if k.closed != nil {
+		t.Error("the cell waits for content, which would not show in it")
+	}
 	out, _ := run(t, c, cell.Program{Path: "/bin/sh", Args: []string{"sh", "-c", "cat model/a model/saves/save"}, Dir: s.TaskDir})
 	if out != "A\nold" {
 		t.Errorf("the app read %q", out)
