@@ -27,7 +27,7 @@ type sized struct {
 func (st *state) nodesAre(nodes []wire.Node) {
 	var sizes []sized
 	for _, n := range nodes {
-		if n.Healthy {
+		if n.Healthy && (n.MHz > 0 || n.MemoryMB > 0) { // one that does not say says nothing of the others
 			sizes = append(sizes, sized{n.Pool, Size{n.MHz, n.MemoryMB}})
 		}
 	}

@@ -27,6 +27,7 @@ func TestNoNodeIsLargeEnough(t *testing.T) {
 		"a pool without a node":       {site, App{Pool: "stream-new", MHz: 90000, MemoryMB: 100}, ""},
 		"no nodes":                    {nil, App{MHz: 90000, MemoryMB: 100}, ""},
 		"an older node":               {[]wire.Node{node("", 4000, 0), node("stream-gpu", 32000, 64000)}, App{Pool: "stream-cpu", MHz: 4000, MemoryMB: 90000}, ""},
+		"a node of unknown size":      {[]wire.Node{node("", 0, 0), node("stream-cpu", 4000, 8000)}, App{Pool: "stream-cpu", MHz: 9000}, "wants 9000 MHz, the largest has 4000"},
 		"a node without its pool":     {[]wire.Node{node("", 4000, 8000)}, App{Pool: "stream-cpu", MHz: 9000}, "wants 9000 MHz, the largest has 4000"},
 	} {
 		t.Run(name, func(t *testing.T) {
