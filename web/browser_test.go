@@ -67,7 +67,7 @@ func TestInTheBrowser(t *testing.T) {
 		"the network goes silent for a moment":              walkSilentMoment,
 		"the person's address changes":                      walkAddressChanges,
 		"the old way works again meanwhile":                 walkHealsMeanwhile,
-		"a cut of two seconds":                              walkCutOfTwoSeconds,
+		"the way is cut for a moment":                       walkCutForAMoment,
 		"no UDP gets through: by TURN":                      walkRelayed,
 		"a reload comes back to the seat":                   walkReload,
 		"ends are told in words, and can be replayed":       walkEnds,

@@ -109,13 +109,13 @@ func walkSilentMoment(v *visit) {
 	v.state("streaming")
 }
 
-// The way is cut for two seconds, and the old socket still leads to the seat: the page waits for the way, whose
+// The way is cut for a moment, and the old socket still leads to the seat: the page waits for the way, whose
 // pictures are back at once. A restart of ICE would leave it.
-func walkCutOfTwoSeconds(v *visit) {
+func walkCutForAMoment(v *visit) {
 	b, st := v.play()
 	v.until(`nearcast.stats().then((s) => s.pingMS > 0)`)
 	st.line.cut.Store(true)
-	pongs, over := 0, time.After(2*time.Second)
+	pongs, over := 0, time.After(1500*time.Millisecond)
 	for cut := true; cut; {
 		select {
 		case m := <-b.in:

@@ -13,6 +13,7 @@ class Page {
   line = true;
   sockets = 0;
   restarts = 0;
+  socketSince = 0; // of the old one
   heard = 0;
 
   constructor({ least = 0, rtt = 40, moving = false } = {}) {
@@ -45,7 +46,7 @@ class Page {
     };
     this.way = new Way({ state: () => this.state, watchdog: () => this.watchdog, dispatch: (event) => this.dispatch(event), signals: new Signals() });
     this.watchdog = new Watchdog(peer, {
-      onDoubt: () => { this.doubtAt ??= this.now; }, onTrust: () => this.way.trust(), onBroken: () => this.way.broken(), restarting: () => this.state.restarting !== '',
+      onDoubt: () => { this.doubtAt ??= this.now; }, onTrust: () => this.way.trust(), onBroken: () => this.way.broken(), restarting: () => this.state.restarting,
       onSilence: () => { this.lostAt ??= this.now; }, onStats() {},
     });
   }
@@ -61,7 +62,7 @@ class Page {
     const [state, effects] = reduce(this.state, event);
     this.state = state;
     for (const effect of effects) {
-      if (effect.message?.type === 'ping' && this.line && this.answers) this.after(this.rtt, () => { this.way.answered = true; });
+      if (effect.message?.type === 'ping' && this.line && this.answers) this.after(this.rtt, () => { this.way.patience = this.now - this.socketSince; });
       if (effect.do === 'ask') this.way.ask(effect.url);
       if (effect.do === 'signal') { this.restarts++; this.restartAt = this.now; }
       if (effect.do === 'timer') this[effect.name] = setTimeout(() => this.dispatch({ type: 'timer', name: effect.name }), effect.ms);
@@ -151,4 +152,21 @@ test('a way that is cut is waited for while the old socket answers, and then lef
       if (cut > 2000) assert.ok(page.restartAt <= 13_250, `asked for another way at ${page.restartAt}`);
     }
   }
+});
+
+test('a way that is gone is left in time, and a socket that is newer than it says nothing', async () => {
+  for (const rtt of [5, 40, 240, 300]) {
+    const page = new Page({ rtt, moving: true });
+    page.answers = page.cut = true; // what goes by the socket comes, what goes by the way does not
+    await page.until(20_000);
+    assert.equal(page.restarts, 1, `rtt ${rtt}`);
+    assert.ok(page.lostAt - page.restartAt >= 1000, `rtt ${rtt}: asked at ${page.restartAt}, lost at ${page.lostAt}`);
+  }
+  const changed = new Page({ moving: true });
+  changed.answers = true;
+  await changed.until(10_000);
+  changed.cut = true;
+  changed.socketSince = 10_300; // opened on another network
+  await changed.until(12_000);
+  assert.ok(changed.restartAt <= 11_400, `asked for another way at ${changed.restartAt}`);
 });

@@ -5,8 +5,9 @@ export function fit({ stage: { surface, video }, hands: { pointer }, away: { sig
   const place = () => {
     const box = surface.getBoundingClientRect();
     const { left, top, width, height } = pointer.rect(box);
-    const px = (n) => (left > box.left || top > box.top ? '' : `${n}px`);
-    Object.assign(video.style, { width: px(width), height: px(height) });
+    // Of the box, as the page may draw the player larger or smaller.
+    const part = (n, all) => (left > box.left || top > box.top ? '' : `${100 * n / all}%`);
+    Object.assign(video.style, { width: part(width, box.width), height: part(height, box.height) });
   };
   const observer = new ResizeObserver(place);
   observer.observe(surface);

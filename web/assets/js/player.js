@@ -207,7 +207,7 @@ export class Player {
       case 'offer': return void this.#offer();
       case 'answer':
         // Where it fails, the next attempt makes a new offer; the console says why.
-        return void this.peer.answer(effect.sdp).catch((error) => console.warn('nearcast: the answer was not accepted:', error));
+        return void this.peer.answer(effect.sdp).catch((error) => console.warn('nearcast:', error));
       case 'candidate': return void this.peer.candidate(effect.candidate);
       case 'closePeer':
         this.#unwatch();
@@ -276,13 +276,13 @@ export class Player {
 
   // #ears hear a socket until there is another one.
   #ears() {
-    const generation = ++this.generation;
+    const generation = ++this.generation, at = performance.now();
     const current = () => generation === this.generation;
     return {
       current,
       onMessage: (message) => {
         if (!current()) return;
-        if (message.type === 'pong') this.way.answered = true;
+        if (message.type === 'pong') this.way.patience = performance.now() - at;
         if (message.type === 'granted' || message.type === 'answer') this.marks.set(message.type);
         this.dispatch({ type: 'message', message, now: performance.now() });
       },
@@ -358,7 +358,7 @@ export class Player {
       onDoubt: () => this.siteWatch.doubt(),
       onTrust: () => { this.siteWatch.trust(); this.way.trust(); },
       onBroken: () => this.way.broken(),
-      restarting: () => this.state.restarting !== '',
+      restarting: () => this.state.restarting,
       onSilence: () => this.#lost(),
       onStats: this.onStats,
     });
@@ -386,7 +386,7 @@ export class Player {
     if (moved?.done && !before.moved?.done) {
       const ms = Math.round(performance.now() - moved.at);
       this.moves.push({ from: moved.from, to: moved.to, ms });
-      console.info(`nearcast: ${movedWords(moved)} The picture was back after ${ms} ms.`);
+      console.info('nearcast:', movedWords(moved), ms, 'ms');
     }
     if (phase !== before.phase && isOver(phase)) this.#refresh();
   }

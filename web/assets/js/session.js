@@ -87,7 +87,9 @@ const handlers = {
 
   'signal-open'(s) {
     const next = { ...s, signal: 'open', ...(WAITING.has(s.phase) && line.said(s)) };
-    return s.phase === 'leaving' ? [next, [{ do: 'send', message: { type: 'leave' } }]] : [next, []];
+    if (s.phase === 'leaving') return [next, [{ do: 'send', message: { type: 'leave' } }]];
+    // It may have taken the socket of a search for another way.
+    return [next, handlers['way-shut'](s)?.[1] ?? []];
   },
 
   message(s, { message, now }) {

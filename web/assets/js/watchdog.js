@@ -11,6 +11,7 @@ export const BROKEN_MS = 750;  // neither pong nor packet: look for another way 
 export const DOUBT_MS = 1000;   // the same: ask whether the site is there
 export const SILENCE_MS = 2500; // the same: the picture is lost
 export const RESTART_MS = 3500; // the same, while another way to the seat is looked for
+const OFFERED_MS = 5000;        // the same, once the seat has the offer of one
 export const HURRY_MS = 500;      // broken, when the device has just said that its network changed
 const HURRY_FOR_MS = 5000;
 
@@ -29,7 +30,7 @@ export class Watchdog {
   #pingMS = null;
 
   // The callbacks: onDoubt and onTrust as long as there is cause, onBroken where another
-  // way should be looked for, restarting() whether that is so, onSilence, and onStats with
+  // way should be looked for, restarting() session.js's state of that, onSilence, and onStats with
   // the overlay's numbers.
   constructor(peer, callbacks) {
     this.#peer = peer;
@@ -94,7 +95,8 @@ export class Watchdog {
     if (now - this.#alive > broken / 2) await this.#progress();
     if (!this.#peer) return; // stopped meanwhile
     const silent = now - this.#alive;
-    if (silent > (this.#tell.restarting() ? RESTART_MS : SILENCE_MS)) this.#tell.onSilence();
+    const restarting = this.#tell.restarting();
+    if (silent > (restarting ? restarting === 'offered' ? OFFERED_MS : RESTART_MS : SILENCE_MS)) this.#tell.onSilence();
     else if (silent > DOUBT_MS) this.#tell.onDoubt();
     else if (silent < broken) this.#tell.onTrust();
     if (silent > broken) this.#tell.onBroken();
