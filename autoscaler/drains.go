@@ -65,16 +65,16 @@ type node struct {
 const endsWithin = 3 * time.Minute
 
 // of is how many nodes of a class the target drains, or did, and has not ended. Its group still counts them, and
-// they take no people.
-func (d *drains) of(class string, now time.Time) (int, error) {
+// they take no people. taking is how many do.
+func (d *drains) of(class string, now time.Time) (ending, taking int, err error) {
 	req, err := http.NewRequest(http.MethodGet, d.url, nil)
 	if err != nil {
-		return 0, fmt.Errorf("ask Nomad for nodes that drain: %w", err)
+		return 0, 0, fmt.Errorf("ask Nomad for nodes that drain: %w", err)
 	}
 	req.Header.Set("X-Nomad-Token", d.token)
 	res, err := d.http.Do(req)
 	if err != nil {
-		return 0, fmt.Errorf("ask Nomad for nodes that drain: %w", err)
+		return 0, 0, fmt.Errorf("ask Nomad for nodes that drain: %w", err)
 	}
 	answer := io.LimitReader(res.Body, maxNodes)
 	defer func() {
@@ -83,13 +83,18 @@ func (d *drains) of(class string, now time.Time) (int, error) {
 	}()
 	if res.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(answer, 500))
-		return 0, fmt.Errorf("ask Nomad for nodes that drain: %s: %s", res.Status, text)
+		return 0, 0, fmt.Errorf("ask Nomad for nodes that drain: %s: %s", res.Status, text)
 	}
 	var nodes []node
 	if err := json.NewDecoder(answer).Decode(&nodes); err != nil {
-		return 0, fmt.Errorf("read Nomad's list of nodes: %w", err)
+		return 0, 0, fmt.Errorf("read Nomad's list of nodes: %w", err)
 	}
-	return draining(nodes, class, now), nil
+	for _, one := range nodes {
+		if one.NodeClass == class && one.Status == "ready" && one.SchedulingEligibility == "eligible" {
+			taking++
+		}
+	}
+	return draining(nodes, class, now), taking, nil
 }
 
 func draining(nodes []node, class string, now time.Time) (n int) {

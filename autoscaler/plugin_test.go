@@ -302,7 +302,7 @@ scaling "stream-cpu" {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, g := range s.growths {
-			if slices.Equal(g.Pools, []string{"stream-cpu", "all"}) && g.Wait == (12*time.Minute).Milliseconds() && g.Ready == (4*time.Minute).Milliseconds() {
+			if slices.Equal(g.Pools, []string{"stream-cpu", "all"}) && g.Wait == (16*time.Minute).Milliseconds() && g.Ready == (4*time.Minute).Milliseconds() {
 				return true
 			}
 		}

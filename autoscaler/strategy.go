@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,13 +30,6 @@ type Strategy struct {
 	pools map[string]*sized // by check
 	asker *asker            // nil where no Consul is known: then brains are told nothing
 	drain *drains           // nil before SetConfig
-}
-
-// sized is a pool that is sized again and again.
-type sized struct {
-	sizing.Sizer
-	count int       // that it had last
-	rose  time.Time // when it had more than before last, or was seen first
 }
 
 // NewStrategy makes a Strategy.
@@ -90,24 +84,45 @@ const maxPools = 1000
 // Run implements strategy.Strategy. The autoscaler itself keeps the policy's max, and its min. Nodes that the
 // target drains are in the count, and take no people: so the pool needs the others beside them.
 func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.ScalingCheckEvaluation, error) {
+	g, err := s.size(eval, count)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	asker := s.asker
+	s.mu.Unlock()
+	if asker == nil {
+		return eval, nil
+	}
+	if eval.Action.Direction == sdk.ScaleDirectionDown {
+		s.tell(asker, wire.SparePath, wire.Spare{Pools: g.Pools, Nodes: int(eval.Action.Count)},
+			"brains are not told that a pool needs fewer nodes, so idle seats keep theirs")
+	}
+	s.tell(asker, wire.GrowthPath, g, "brains are not told whether a pool may get nodes, so who finds none does not wait for one")
+	return eval, nil
+}
+
+// size decides, and says what brains are told of the pool.
+func (s *Strategy) size(eval *sdk.ScalingCheckEvaluation, count int64) (g wire.Growth, err error) {
 	settings := eval.Check.Strategy.Config
 	pool, hold, err := settingsOf(settings)
 	if err != nil {
-		return nil, err
+		return g, err
 	}
 	apps, err := figures(eval.Metrics)
 	if err != nil {
-		return nil, err
+		return g, err
 	}
 	if count < 0 || count > mostPeople {
-		return nil, fmt.Errorf("the pool cannot have %d nodes", count)
+		return g, fmt.Errorf("the pool cannot have %d nodes", count)
 	}
-	ending := min(s.draining(settings["node_class"]), int(count))
+	ending, taking := s.nodesOf(settings["node_class"])
+	ending = min(ending, int(count))
 	most := pool.Max
 	if most > 0 {
 		pool.Max = max(1, most-ending) // those that drain are among them
 	}
-	d, rose, asker := s.decide(eval, pool, apps, int(count), ending, hold)
+	d, g := s.decide(eval, pool, apps, look{int(count), ending, taking, most, s.Now()}, hold)
 	if ending > 0 {
 		d.Nodes += ending
 		d.Reason += fmt.Sprintf("; nodes that drain beside these: %d", ending)
@@ -117,50 +132,29 @@ func (s *Strategy) Run(eval *sdk.ScalingCheckEvaluation, count int64) (*sdk.Scal
 		eval.Action.Direction = sdk.ScaleDirectionUp
 	case d.Nodes < int(count):
 		eval.Action.Direction = sdk.ScaleDirectionDown
-		if asker != nil {
-			s.tell(asker, wire.SparePath, wire.Spare{Pools: poolsOf(eval.Check.Query), Nodes: d.Nodes},
-				"brains are not told that a pool needs fewer nodes, so idle seats keep theirs")
-		}
 	default:
 		eval.Action.Direction = sdk.ScaleDirectionNone
 	}
-	if asker != nil {
-		s.tell(asker, wire.GrowthPath, growth(poolsOf(eval.Check.Query), pool.Ready, most == 0 || int(count) < most, s.Now().Sub(rose)),
-			"brains are not told whether a pool may get nodes, so who finds none does not wait for one")
-	}
 	eval.Action.Count, eval.Action.Reason = int64(d.Nodes), d.Reason
 	s.log.Debug("sized", "query", eval.Check.Query, "nodes", count, "wanted", d.Nodes, "reason", d.Reason)
-	return eval, nil
+	return g, nil
 }
 
-// draining is how many nodes of a class the target drains. Where Nomad does not say it, none is counted, and
-// nodes are added all the same.
-func (s *Strategy) draining(class string) int {
+// nodesOf is how many nodes of a class the target drains, and how many take people. Where Nomad does not say it,
+// none is counted as draining, nodes are added all the same, and taking is -1.
+func (s *Strategy) nodesOf(class string) (ending, taking int) {
 	s.mu.Lock()
 	drain := s.drain
 	s.mu.Unlock()
 	if drain == nil || class == "" {
-		return 0
+		return 0, -1
 	}
-	n, err := drain.of(class, s.Now())
+	ending, taking, err := drain.of(class, s.Now())
 	if err != nil {
 		s.log.Warn("nodes that drain count as if they took people", "node_class", class, "error", err)
+		return 0, -1
 	}
-	return n
-}
-
-// leastWait is how long people wait for a node at least, where one may come.
-const leastWait = 5 * time.Minute
-
-// growth is what people of a pool may expect who find no node. They wait for as long as three nodes take that
-// are requested one after the other: one late, and one more where nodes carry fewer seats than the policy says. A pool
-// that has its most nodes gets no more, but for those that were requested within that time.
-func growth(pools []string, ready time.Duration, more bool, rose time.Duration) wire.Growth {
-	g := wire.Growth{Pools: pools, Ready: ready.Milliseconds()}
-	if wait := max(leastWait, 3*ready); more || rose < wait {
-		g.Wait = wait.Milliseconds()
-	}
-	return g
+	return ending, taking
 }
 
 // tell tells all brains something of a pool. failed says what follows where that fails.
@@ -172,8 +166,8 @@ func (s *Strategy) tell(asker *asker, path string, what any, failed string) {
 	}
 }
 
-// decide sizes a pool of some nodes, of which some end. It says when the pool had more than before last.
-func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, apps []sizing.App, count, ending int, hold time.Duration) (sizing.Decision, time.Time, *asker) {
+// decide sizes a pool, and says what its people may expect who find no node.
+func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, apps []sizing.App, l look, hold time.Duration) (sizing.Decision, wire.Growth) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := fmt.Sprint(eval.Action.Meta["nomad_policy_id"], " ", eval.Check.Name, " ", eval.Check.Query)
@@ -182,15 +176,18 @@ func (s *Strategy) decide(eval *sdk.ScalingCheckEvaluation, pool sizing.Pool, ap
 		if len(s.pools) >= maxPools {
 			clear(s.pools) // policies that are gone
 		}
-		sizer = &sized{}
+		if l.most == 0 {
+			s.log.Warn("the strategy has no max: people wait for a node also where the policy allows no more", "query", eval.Check.Query)
+		}
+		sizer = &sized{count: l.count}
 		s.pools[id] = sizer
 	}
-	now := s.Now()
-	if count > sizer.count || sizer.rose.IsZero() || now.Before(sizer.rose) {
-		sizer.rose = now
-	}
-	sizer.count, sizer.For = count, hold
-	return sizer.Decide(pool, apps, count-ending, now), sizer.rose, s.asker
+	sizer.For = hold
+	sizer.looks(l)
+	d := sizer.Decide(pool, apps, l.count-l.ending, l.at)
+	g := sizer.growth(pool.Ready, d, slices.ContainsFunc(apps, func(a sizing.App) bool { return a.Blocked > 0 }), l)
+	g.Policy, g.Pools = id, poolsOf(eval.Check.Query)
+	return d, g
 }
 
 // settingsOf reads a strategy's settings.

@@ -1,7 +1,6 @@
 package autoscaler
 
 import (
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,38 +72,6 @@ func TestStrategyOfFullNodes(t *testing.T) {
 	now = now.Add(4 * time.Minute)
 	if got := run(); got != 2 {
 		t.Errorf("%d nodes after 4 min", got)
-	}
-}
-
-// Brains are told that nodes may come while the group may get some, and while those that it got may still start.
-func TestGrowth(t *testing.T) {
-	s := NewStrategy(hclog.NewNullLogger())
-	now := time.Unix(1_800_000_000, 0)
-	s.Now = func() time.Time { return now }
-	for _, c := range []struct {
-		after time.Duration
-		max   string
-		count int64
-		want  time.Duration
-	}{
-		{0, "2", 0, 6 * time.Minute},
-		{time.Minute, "2", 2, 6 * time.Minute}, // requested a moment ago
-		{5 * time.Minute, "2", 2, 6 * time.Minute},
-		{2 * time.Minute, "2", 2, 0},
-		{time.Minute, "2", 1, 6 * time.Minute},
-		{time.Hour, "", 9, 6 * time.Minute}, // a policy that does not say its max
-	} {
-		now = now.Add(c.after)
-		eval := check([]sizing.App{{Busy: 9}}, map[string]string{"seats_per_node": "4", "ready": "2m", "max": c.max})
-		_, rose, _ := s.decide(eval, sizing.Pool{SeatsPerNode: 4, Ready: 2 * time.Minute, Wait: .01}, nil, int(c.count), 0, 0)
-		most, _ := strconv.Atoi(c.max)
-		g := growth([]string{"stream-cpu"}, 2*time.Minute, most == 0 || int(c.count) < most, now.Sub(rose))
-		if got := time.Duration(g.Wait) * time.Millisecond; got != c.want || g.Ready != 120_000 || g.Pools[0] != "stream-cpu" {
-			t.Errorf("%d nodes of %q: %+v, want %s", c.count, c.max, g, c.want)
-		}
-	}
-	if g := growth(nil, time.Minute, true, 0); g.Wait != leastWait.Milliseconds() {
-		t.Errorf("where a node takes a minute: %+v", g)
 	}
 }
 

@@ -125,8 +125,10 @@ type Child struct {
 	Alloc   string
 	Node    string // the name of the allocation's node
 	Created time.Time
-	// Why says why no node can take it, while it is blocked.
-	Why string
+	// Why says why no node can take it, while it is blocked. Unfit is true where the job itself excludes all nodes
+	// that are there, however empty they are.
+	Why   string
+	Unfit bool
 	// End is how it died, if that is known.
 	End *wire.End
 	// Restarting is true where Nomad would start a dead child's task again. A seat

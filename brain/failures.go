@@ -92,7 +92,7 @@ func (st *state) failing() map[string]string {
 // one. mu is held.
 func (st *state) failureNow(a *appView, now time.Time) *wire.End {
 	end := a.failureNow(st.sizes)
-	if end != nil && end.Code == wire.CodeNoCapacity && a.failures == nil && st.awaitsNode(a, now).waits {
+	if end != nil && end.Code == wire.CodeNoCapacity && (a.failures == nil || !a.failures.failing(a.app.Version)) && st.awaitsNode(a, now).waits {
 		return nil
 	}
 	return end
@@ -192,6 +192,7 @@ func (st *state) endNoCapacity(id string, now time.Time) {
 	if l == nil || l.own == 0 || a == nil || !a.nodelessNow() {
 		return
 	}
+	a.nodeless.people.seen(now)
 	end := a.noCapacity(st.sizes)
 	if end.Code == wire.CodeNoCapacity && st.awaitsNode(a, now).waits {
 		return

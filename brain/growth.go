@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -24,6 +25,13 @@ const (
 	// nodelessFor is how long an app may have no seat that waits for a node, and still counts as one whose people
 	// wait: such a seat is replaced while they wait, see maxBlocked.
 	nodelessFor = time.Minute
+	// unfitFor is how long a job may exclude all nodes that are there, and people wait still: a node that starts may
+	// be in Nomad's list a moment before its driver is.
+	unfitFor = 30 * time.Second
+	// gaveUpFor is how long nobody waits for a node for an app for which somebody waited in vain.
+	gaveUpFor = 30 * time.Minute
+	// maxNodeStart bounds what routers are told: they take no start for real that is longer than 1000 s.
+	maxNodeStart = 15 * time.Minute
 	// nodeEstimate is how exactly people are told when a node is expected.
 	nodeEstimate = 10 * time.Second
 )
@@ -31,17 +39,32 @@ const (
 // growth is a word of the autoscaler on some pools.
 type growth struct {
 	wire.Growth
-	until time.Time
+	since, at, until time.Time // since when it says that nodes may come, said last, and how long it counts
 }
 
-// nodeless is since when no seat of an app has had a node, while seats wait for one. A seat on a node ends it.
-type nodeless struct{ since, last time.Time }
+// nodeless is what is known of an app of which no seat has a node, while seats wait for one. A seat on a node ends it.
+type nodeless struct {
+	seats, people stretch   // since when its seats, and people at this brain, wait
+	unfit         time.Time // since when its job excludes all nodes that are there
+	gaveUp        time.Time // when people of a version had waited in vain
+	version       uint64
+}
+
+// stretch is a time that goes on while it is seen again and again.
+type stretch struct{ since, last time.Time }
+
+func (s *stretch) seen(now time.Time) {
+	if s.since.IsZero() || now.Sub(s.last) > nodelessFor {
+		s.since = now
+	}
+	s.last = now
+}
 
 // postGrowth serves wire.GrowthPath.
 func (b *Broker) postGrowth(rw http.ResponseWriter, r *http.Request) {
 	var said wire.Growth
 	err := json.NewDecoder(io.LimitReader(r.Body, wire.MaxGrowth)).Decode(&said)
-	if err == nil && (len(said.Pools) == 0 || said.Wait < 0 || said.Ready < 0) {
+	if err == nil && (len(said.Pools) == 0 || said.Wait < 0 || said.Ready < 0 || said.Hopeless < 0) {
 		err = fmt.Errorf("name the pools, and how long people wait for a node")
 	}
 	if err != nil {
@@ -55,11 +78,18 @@ func (b *Broker) postGrowth(rw http.ResponseWriter, r *http.Request) {
 func (st *state) growthSaid(said wire.Growth) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	key := fmt.Sprint(said.Pools)
-	if _, known := st.growths[key]; !known && len(st.growths) >= maxSpares {
+	now := st.now()
+	maps.DeleteFunc(st.growths, func(_ string, g growth) bool { return !now.Before(g.until) })
+	key := fmt.Sprint(said.Policy, said.Pools)
+	before, known := st.growths[key]
+	if !known && len(st.growths) >= maxSpares {
 		clear(st.growths) // pools that are gone
 	}
-	st.growths[key] = growth{said, st.now().Add(growthFor)}
+	g := growth{said, now, now, now.Add(growthFor)}
+	if before.Wait > 0 {
+		g.since = before.since
+	}
+	st.growths[key] = g
 }
 
 // nodelessNow reports whether no seat of an app has a node, and no node can take one.
@@ -70,39 +100,99 @@ type nodeWait struct {
 	waits bool
 	told  bool  // the autoscaler said that a node may come
 	left  int64 // milliseconds until it is ready, -1 where nobody knows
+	most  int64 // milliseconds that people wait at most, where it told
 }
 
 // awaitsNode says whether people wait for a node, as the app has no seat on one. mu is held.
 func (st *state) awaitsNode(a *appView, now time.Time) nodeWait {
-	no := nodeWait{left: -1}
+	n := &a.nodeless
 	if !a.nodelessNow() {
-		return no
+		return nodeWait{left: -1}
 	}
-	if a.nodeless.since.IsZero() || now.Sub(a.nodeless.last) > nodelessFor {
-		a.nodeless.since = now
+	n.seats.seen(now)
+	switch {
+	case a.app.Pool == allPools || !a.allUnfit(): // nodes of another pool may be other nodes
+		n.unfit = time.Time{}
+	case n.unfit.IsZero():
+		n.unfit = now
+	case now.Sub(n.unfit) >= unfitFor:
+		return nodeWait{left: -1}
 	}
-	a.nodeless.last = now
-	var wait, ready time.Duration
-	told := false
+	from := now
+	if now.Sub(n.people.last) <= nodelessFor {
+		from = n.people.since
+	}
+	return st.nodeFor(a, from, now)
+}
+
+// allUnfit reports whether the job of an app excludes all nodes that are there.
+func (a *appView) allUnfit() bool {
+	for u := range a.noNode {
+		if !u.child.Unfit {
+			return false
+		}
+	}
+	return len(a.noNode) > 0
+}
+
+// nodeFor is what people of an app may expect who wait for a node since then. mu is held.
+func (st *state) nodeFor(a *appView, from, now time.Time) nodeWait {
+	n, out, late := &a.nodeless, nodeWait{left: -1}, false
+	if n.version != a.app.Version || now.Sub(n.gaveUp) >= gaveUpFor {
+		n.gaveUp, n.version = time.Time{}, a.app.Version
+	}
 	for _, g := range st.growths {
 		if !now.Before(g.until) || !slices.Contains(g.Pools, cmp.Or(a.app.Pool, defaultPool)) {
 			continue
 		}
-		told = true
-		wait = max(wait, time.Duration(min(g.Wait, maxNodeWait.Milliseconds()))*time.Millisecond)
-		ready = max(ready, time.Duration(min(g.Ready, maxNodeWait.Milliseconds()))*time.Millisecond)
+		out.told = true
+		hopeless := g.Hopeless > 0 && !n.seats.since.IsZero() && now.Sub(n.seats.since) > time.Duration(g.Hopeless)*time.Millisecond+now.Sub(g.at)
+		if g.Wait == 0 || hopeless || !n.gaveUp.IsZero() && !g.since.After(n.gaveUp) {
+			continue
+		}
+		since := from
+		if g.since.After(since) {
+			since = g.since
+		}
+		most := time.Duration(min(g.Wait, maxNodeWait.Milliseconds())) * time.Millisecond
+		if now.Sub(since) >= most {
+			late = true
+			continue
+		}
+		out.waits, out.most = true, max(out.most, most.Milliseconds())
+		left := time.Duration(min(g.Ready, maxNodeWait.Milliseconds()))*time.Millisecond - now.Sub(g.at)
+		if g.Ready == 0 || left <= 0 {
+			continue
+		}
+		left = (left + a.coldStarts.median() + nodeEstimate - 1) / nodeEstimate * nodeEstimate
+		if out.left < 0 || left.Milliseconds() < out.left {
+			out.left = left.Milliseconds()
+		}
 	}
-	passed := now.Sub(a.nodeless.since)
-	if !told {
-		no.waits = now.Sub(st.started) < notTold
-		return no
-	}
-	if passed >= wait {
-		return no
-	}
-	out := nodeWait{waits: true, told: true, left: -1}
-	if left := ready + a.coldStarts.median() - passed; left > 0 {
-		out.left = ((left + nodeEstimate - 1) / nodeEstimate * nodeEstimate).Milliseconds()
+	switch {
+	case !out.told:
+		out.waits = now.Sub(st.started) < notTold
+	case late && !out.waits:
+		n.gaveUp = now
 	}
 	return out
+}
+
+// nodeStart is in how many milliseconds somebody who comes to an app has a seat, as no node is there for the first one;
+// 0 where one is, or may be. mu is held.
+func (st *state) nodeStart(a *appView, now time.Time) int64 {
+	var n nodeWait
+	switch {
+	case a.nodelessNow():
+		n = st.awaitsNode(a, now)
+	case a.total() == 0 && len(st.view.nodes) == 0:
+		n = st.nodeFor(a, now, now)
+	}
+	switch {
+	case !n.waits || !n.told:
+		return 0
+	case n.left > 0:
+		return min(n.left, maxNodeStart.Milliseconds())
+	}
+	return min(n.most, maxNodeStart.Milliseconds())
 }

@@ -12,6 +12,7 @@ import (
 type zeroSite struct {
 	*lineSite
 	children int
+	unfit    bool // the job excludes all nodes
 }
 
 func newZeroSite(t *testing.T) *zeroSite {
@@ -30,7 +31,7 @@ func (s *zeroSite) plans() (stopped int) {
 		s.children++
 		id := fmt.Sprintf("child-%d", s.children)
 		s.dispatched(o, id, nil)
-		s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: 1, Token: o.token, State: ChildBlocked, Why: "no node", Created: s.at}}})
+		s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: o.app.Version, Token: o.token, State: ChildBlocked, Why: "no node", Unfit: s.unfit, Created: s.at}}})
 	}
 	for _, id := range d.stop {
 		s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: 1, State: ChildDead, End: &wire.End{Reason: wire.ReasonRetired}}}})
@@ -40,6 +41,11 @@ func (s *zeroSite) plans() (stopped int) {
 
 func (s *zeroSite) grows(wait, ready time.Duration, pools ...string) {
 	s.growthSaid(wire.Growth{Pools: pools, Wait: wait.Milliseconds(), Ready: ready.Milliseconds()})
+}
+
+func (s *zeroSite) capacity() wire.Capacity {
+	apps, _ := s.apps(s.at)
+	return apps[game].Capacity
 }
 
 // endsWithin is after how long somebody's waiting ends, with a look each 10 s; 0 if it does not end. The
@@ -71,7 +77,16 @@ func TestWaitForANode(t *testing.T) {
 		"the pool is at its most nodes": {func(s *zeroSite) { s.grows(0, time.Minute, "stream-cpu", "all") }, 1, 1},
 		"another pool grows":            {func(s *zeroSite) { s.grows(12*time.Minute, time.Minute, "stream-gpu") }, 1, 1},
 		// Meanwhile the leader replaces the seat that waits (maxBlocked): that begins nothing anew.
-		"the pool grows":        {func(s *zeroSite) { s.grows(12*time.Minute, 4*time.Minute, "stream-cpu", "all") }, 12 * time.Minute, 12 * time.Minute},
+		"the pool grows": {func(s *zeroSite) { s.grows(12*time.Minute, 4*time.Minute, "stream-cpu", "all") }, 12 * time.Minute, 12 * time.Minute},
+		"it has two policies, and one is at its most": {func(s *zeroSite) {
+			for i, wait := range []time.Duration{0, 12 * time.Minute, 0} {
+				s.growthSaid(wire.Growth{Policy: fmt.Sprint(i), Pools: []string{"stream-cpu"}, Wait: wait.Milliseconds(), Ready: 1})
+			}
+		}, 12 * time.Minute, 12 * time.Minute},
+		"the job excludes all nodes": {func(s *zeroSite) {
+			s.unfit = true
+			s.grows(12*time.Minute, time.Minute, "stream-cpu")
+		}, unfitFor, unfitFor + 10*time.Second},
 		"it says so once":       {func(s *zeroSite) { s.once(func() { s.grows(12*time.Minute, time.Minute, "stream-cpu") }) }, growthFor, growthFor},
 		"it says that for ever": {func(s *zeroSite) { s.grows(1e6*time.Hour, time.Minute, "stream-cpu") }, maxNodeWait, maxNodeWait},
 	} {
@@ -102,13 +117,9 @@ func TestNodeComes(t *testing.T) {
 	anna := s.comes("anna", 0)
 	s.plans()
 	ben := s.comes("ben", 0)
-	failing := func() string {
-		apps, _ := s.apps(s.at)
-		return apps[game].Capacity.Failing
-	}
 	for range 10 {
-		if s.plans() > 0 || failing() != "" || s.children != 1 {
-			t.Fatalf("%d seats were dispatched, some were stopped, or routers are told %q", s.children, failing())
+		if s.plans() > 0 || s.capacity().Failing != "" || s.children != 1 {
+			t.Fatalf("%d seats were dispatched, some were stopped, or routers are told %q", s.children, s.capacity().Failing)
 		}
 		s.at = s.at.Add(9 * time.Second)
 	}
@@ -143,5 +154,123 @@ func TestYoungBrainWaits(t *testing.T) {
 	}
 	if got := s.endsWithin(w, time.Hour, func() {}); got < notTold || got > notTold+10*time.Second {
 		t.Errorf("ended after %s", got)
+	}
+}
+
+// warm is a site whose app keeps a seat warm, which has found no node for some time.
+func warm(t *testing.T, blocked time.Duration, say func(*zeroSite)) *zeroSite {
+	s := newZeroSite(t)
+	s.jobsChanged(JobsChange{Apps: map[string]App{game: {ID: game, Version: 1, Max: 9, Warm: 1, Pool: "stream-cpu"}}})
+	for range blocked / (10 * time.Second) {
+		say(s)
+		s.plans()
+		s.apps(s.at)
+		s.at = s.at.Add(10 * time.Second)
+	}
+	return s
+}
+
+// What a seat waited in vain while no node could come, or while nobody waited for it, does not count.
+func TestWaitCountsFromItsBegin(t *testing.T) {
+	t.Parallel()
+	may := func(s *zeroSite) { s.grows(12*time.Minute, 4*time.Minute, "stream-cpu") }
+	for name, before := range map[string]func(*zeroSite){
+		"the pool was at its most":      func(s *zeroSite) { s.grows(0, 0, "stream-cpu") },
+		"the autoscaler was away":       func(*zeroSite) {},
+		"nodes might come all the time": may,
+	} {
+		s := warm(t, 2*time.Hour, before)
+		may(s)
+		if got := s.endsWithin(s.comes("anna", 0), time.Hour, func() { may(s) }); got != 12*time.Minute {
+			t.Errorf("%s: ended after %s", name, got)
+		}
+	}
+	// A person waits, and the pool may grow only later.
+	s := newZeroSite(t)
+	s.started = s.at
+	w := s.comes("anna", 0)
+	s.endsWithin(w, 30*time.Second, func() {})
+	if got := s.endsWithin(w, time.Hour, func() { may(s) }); got != 12*time.Minute {
+		t.Errorf("told 40 s later: ended after %s", got)
+	}
+}
+
+// Nobody waits for a node where one more did not help the app's seats. Who came since then does.
+func TestHopelessSeats(t *testing.T) {
+	t.Parallel()
+	hopeless := func(ago time.Duration) func(*zeroSite) {
+		return func(s *zeroSite) {
+			s.growthSaid(wire.Growth{Pools: []string{"stream-cpu"}, Wait: (12 * time.Minute).Milliseconds(), Ready: 1, Hopeless: ago.Milliseconds()})
+		}
+	}
+	for ago, want := range map[time.Duration]time.Duration{30 * time.Minute: 1, 2 * time.Hour: 12 * time.Minute} {
+		s := warm(t, time.Hour, hopeless(ago))
+		failing := s.capacity().Failing
+		if got := s.endsWithin(s.comes("anna", 0), time.Hour, func() { hopeless(ago)(s) }); got != want || (failing != "") != (want == 1) {
+			t.Errorf("a node more came %s ago, and the seat waits for an hour: ended after %s, routers are told %q", ago, got, failing)
+		}
+	}
+}
+
+// After one has waited in vain, nobody waits before something has changed.
+func TestNobodyWaitsAgain(t *testing.T) {
+	t.Parallel()
+	may := func(s *zeroSite) { s.grows(12*time.Minute, 4*time.Minute, "stream-cpu") }
+	for name, c := range map[string]struct {
+		change func(*zeroSite)
+		want   time.Duration
+	}{
+		"nothing changes": {func(*zeroSite) {}, 1},
+		"a new version": {func(s *zeroSite) {
+			s.jobsChanged(JobsChange{Apps: map[string]App{game: {ID: game, Version: 2, Max: 9, Pool: "stream-cpu"}}})
+		}, 12 * time.Minute},
+		"the pool may grow again": {func(s *zeroSite) { s.grows(0, 0, "stream-cpu") }, 12 * time.Minute},
+		"half an hour later":      {func(s *zeroSite) { s.at = s.at.Add(gaveUpFor) }, 12 * time.Minute},
+	} {
+		s := newZeroSite(t)
+		anna := s.comes("anna", 0)
+		if got := s.endsWithin(anna, time.Hour, func() { may(s) }); got != 12*time.Minute {
+			t.Fatalf("ended after %s", got)
+		}
+		s.leave(anna)
+		s.plans()
+		s.at = s.at.Add(2 * time.Minute)
+		s.plans()
+		may(s)
+		s.at = s.at.Add(time.Second)
+		c.change(s)
+		s.at = s.at.Add(time.Second)
+		if got := s.endsWithin(s.comes("ben", 0), time.Hour, func() { may(s) }); got != c.want {
+			t.Errorf("%s: the next one ended after %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+// Routers compare the time until the node is ready with other sites' starts, for the first person too.
+func TestRoutersKnowOfTheNode(t *testing.T) {
+	t.Parallel()
+	s := newZeroSite(t)
+	s.grows(12*time.Minute, 4*time.Minute, "stream-cpu")
+	if c := s.capacity(); c.ColdStartMS != 0 {
+		t.Errorf("while there is a node: %+v", c)
+	}
+	clear(s.view.nodes)
+	if c := s.capacity(); c.ColdStartMS != 240_000 || c.Failing != "" {
+		t.Errorf("before the first person: %+v", c)
+	}
+	s.view.of(game).failures = &backOff{version: 7, failures: 1} // of an earlier version
+	s.comes("anna", 0)
+	s.plans()
+	s.at = s.at.Add(time.Minute)
+	if c := s.capacity(); c.ColdStartMS != 180_000 || c.Starting != 0 || c.Queued != 1 || c.Failing != "" {
+		t.Errorf("while the first person waits: %+v", c)
+	}
+	s.grows(20*time.Minute, 0, "stream-cpu")
+	if c := s.capacity(); c.ColdStartMS != maxNodeStart.Milliseconds() {
+		t.Errorf("while nobody knows when the node is ready: %+v", c)
+	}
+	s.grows(0, 0, "stream-cpu")
+	if c := s.capacity(); c.ColdStartMS != 0 || c.Failing == "" {
+		t.Errorf("where none may come: %+v", c)
 	}
 }

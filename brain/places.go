@@ -84,7 +84,7 @@ func (st *state) placeOf(a *appView, place int, now time.Time) wire.Message {
 		return wire.Message{Type: wire.MsgStarting, Progress: &wire.Progress{Phase: wire.PhasePlacing, Fraction: -1}}
 	}
 	if n := st.awaitsNode(a, now); n.waits {
-		return wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: place, EstimateMS: n.left, Machine: n.told}}
+		return wire.Message{Type: wire.MsgQueued, Queue: &wire.Queue{Position: place, EstimateMS: n.left, Machine: n.told && n.left >= 0}}
 	}
 	position := place - len(a.coming)
 	left := estimate(position, a.counts.busy, a.sessionLengths.mean(), a.coldStarts.median())

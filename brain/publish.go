@@ -192,6 +192,10 @@ func (st *state) apps(now time.Time) (apps map[string]wire.App, known bool) {
 			ColdStartMS: a.coldStarts.median().Milliseconds(),
 			SessionMS:   a.sessionLengths.mean().Milliseconds(),
 		}
+		if ms := st.nodeStart(a, now); ms > 0 {
+			// Routers prefer a site where a seat starts at once. What waits for a node does not start.
+			c.ColdStartMS, c.Starting = max(ms, c.ColdStartMS), len(a.coming)
+		}
 		if end := st.failureNow(a, now); end != nil {
 			c.Failing = end.Public().String() // everybody reads it at the routers
 		}

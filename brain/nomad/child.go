@@ -54,6 +54,7 @@ type record struct {
 	modified   uint64       // the job's index
 	alloc      *alloc       // the newest one; nil while there is none
 	blocked    string       // why no node can take it
+	unfit      bool         // see brain.Child
 	told       *brain.Child // what was told of it last
 }
 
@@ -78,7 +79,7 @@ func (r *record) child() brain.Child {
 		c.State = brain.ChildDead
 		c.End = &wire.End{Reason: wire.ReasonDrained}
 	case r.blocked != "":
-		c.State, c.Why = brain.ChildBlocked, r.blocked
+		c.State, c.Why, c.Unfit = brain.ChildBlocked, r.blocked, r.unfit
 	}
 	return c
 }
@@ -106,6 +107,11 @@ func why(m *api.AllocationMetric) string {
 	add(m.ConstraintFiltered, "constraint %q excludes %d")
 	add(m.DimensionExhausted, "%s is exhausted on %d")
 	return strings.Join(parts, "; ")
+}
+
+// unfit reports whether no node is merely full.
+func unfit(m *api.AllocationMetric) bool {
+	return m.NodesFiltered > 0 && m.NodesExhausted == 0 && len(m.DimensionExhausted) == 0 && len(m.QuotaExhausted) == 0
 }
 
 // place adds to a child what its allocation says. stop is true where Nomad is to stop

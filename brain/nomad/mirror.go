@@ -196,7 +196,7 @@ func (m *mirror) evaluation(e evaluation) {
 		return
 	}
 	for _, metric := range e.FailedTGAllocs {
-		r.blocked = why(metric)
+		r.blocked, r.unfit = why(metric), unfit(metric)
 	}
 	m.changed[e.JobID] = struct{}{}
 }

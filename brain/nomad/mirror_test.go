@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/hashicorp/nomad/api"
+
 	"github.com/nearcast/nearcast/brain"
 )
 
@@ -62,6 +64,28 @@ func TestIDTellsToken(t *testing.T) {
 	for _, id := range []string{"my-app/dispatch-v3-1763880000-5f0a1b2c", "my-app/dispatch-1763880000-5f0a1b2c", "my-app/dispatch-" + prefix(3, "a b~c") + "-1763880000-5f0a1b2c"} {
 		if _, got, told := parseID("my-app", id); told {
 			t.Errorf("%s tells the token %q", id, got)
+		}
+	}
+}
+
+// A job that excludes all nodes is told from nodes that are full, and from none.
+func TestUnfit(t *testing.T) {
+	full := map[string]int{"memory": 1}
+	for want, metrics := range map[bool][]api.AllocationMetric{
+		true: {{NodesEvaluated: 2, NodesFiltered: 2, ConstraintFiltered: map[string]int{"missing devices": 2}}},
+		false: {
+			{},
+			{NodesEvaluated: 1, NodesExhausted: 1, DimensionExhausted: full},
+			{NodesEvaluated: 2, NodesFiltered: 1, NodesExhausted: 1, DimensionExhausted: full, ConstraintFiltered: map[string]int{"${node.class}": 1}},
+		},
+	} {
+		for _, m := range metrics {
+			r := &record{id: "game/dispatch-1", app: "game"}
+			mi := &mirror{children: map[string]*record{r.id: r}, changed: map[string]struct{}{}}
+			mi.evaluation(evaluation{JobID: r.id, FailedTGAllocs: map[string]*api.AllocationMetric{"seat": &m}})
+			if c := r.child(); c.State != brain.ChildBlocked || c.Unfit != want {
+				t.Errorf("%+v: %+v", m, c)
+			}
 		}
 	}
 }

@@ -43,6 +43,9 @@ type Decision struct {
 	Seats int // for which the nodes are
 	// Reason says why, for an operator.
 	Reason string
+	// Hopeless is how long ago a node more was given that did not help: no node of the pool takes the seats that
+	// found none before. 0 where that is not known.
+	Hopeless time.Duration
 }
 
 const (

@@ -52,7 +52,8 @@ type Sizer struct {
 	// Of the seats that find no node: how many there were when the last node more was given, 0 if it
 	// helped, and how many no node more has helped.
 	gaveAt, hopeless int
-	gave             bool // at the last look
+	gave             bool      // at the last look
+	given            time.Time // when the last node more was given
 }
 
 // Decide says how many nodes a pool is to have that has now nodes. Where seats find no node for
@@ -72,11 +73,12 @@ func (s *Sizer) Decide(p Pool, apps []App, now int, at time.Time) Decision {
 	}
 	if n > 0 && d.Nodes <= now && at.Sub(s.stuck) >= max(2*p.Ready, time.Minute) && (p.Max == 0 || now < p.Max) {
 		if n > max(s.hopeless, s.gaveAt) {
-			s.gaveAt, s.hopeless, s.gave = n, max(s.hopeless, s.gaveAt), true
+			s.gaveAt, s.hopeless, s.gave, s.given = n, max(s.hopeless, s.gaveAt), true, at
 			d.Nodes = now + 1
 			d.Reason += fmt.Sprintf("; they found none for %s with %s, so nodes carry fewer seats than %d: one node more",
 				at.Sub(s.stuck).Round(time.Second), many(now, "node"), p.SeatsPerNode)
 		} else {
+			d.Hopeless = max(0, at.Sub(s.given))
 			d.Reason += "; one node more did not help: no node of this pool takes them"
 		}
 	}

@@ -41,12 +41,17 @@ const MaxGrowth = 64 << 10
 
 // Growth says what the people of a pool without a node may expect.
 type Growth struct {
+	// Policy tells the policies apart that name the same pools.
+	Policy string `json:"policy,omitempty"`
 	// Pools are the node pools that the jobs of the apps name.
 	Pools []string `json:"pools"`
-	// Wait is how long somebody may wait for a node in all; 0 where the pool gets none. Ready is how long a
-	// node takes that is requested now.
+	// Wait is how long somebody may wait for a node in all; 0 where the pool gets none. Ready is in what time from
+	// now the next node is ready, also one that is requested when somebody comes; 0 is not known.
 	Wait  int64 `json:"wait_ms"`
 	Ready int64 `json:"ready_ms"`
+	// Hopeless is how long ago a node more was requested for the seats that find none, where it did not help: nobody
+	// waits for a node for an app whose seats have found none since before that. 0 where none is known.
+	Hopeless int64 `json:"hopeless_ms,omitempty"`
 }
 
 // Demand is what a brain knows of the people and seats of its site.
