@@ -52,6 +52,8 @@ func (r *Report) judge(nodes []*api.NodeListStub, driver string, job *api.Job, a
 		r.note("no node is now in the node pool %q and in the datacenters %q: whether one is large enough was not checked", pool, strings.Join(job.Datacenters, ", "))
 		return
 	}
+	away := func(n *api.NodeListStub) bool { return n.Status != api.NodeStatusReady || n.Drain }
+	noneReady := !slices.ContainsFunc(nodes, func(n *api.NodeListStub) bool { return !away(n) })
 	var sizes []brain.Size
 	for _, n := range nodes {
 		sizes = append(sizes, sizeOf(n))
@@ -63,8 +65,12 @@ func (r *Report) judge(nodes []*api.NodeListStub, driver string, job *api.Job, a
 	without(func(n *api.NodeListStub) bool { return app.Misfit([]brain.Size{sizeOf(n)}) != "" })
 	large := names(nodes)
 	without(func(n *api.NodeListStub) bool {
-		return n.Status != api.NodeStatusReady || n.Drain || n.SchedulingEligibility != api.NodeSchedulingEligible || !n.Drivers[driver].Healthy
+		return away(n) || n.SchedulingEligibility != api.NodeSchedulingEligible || !n.Drivers[driver].Healthy
 	})
+	if len(nodes) == 0 && noneReady { // Nomad lists nodes for a day that were removed, as of a pool that was scaled to zero
+		r.note("no node of the node pool %q is ready now: %s: down or draining. Of these one would be large enough; what else the job asks for was not checked", pool, large)
+		return
+	}
 	if len(nodes) == 0 {
 		r.problem("no node that is large enough takes new seats now: %s: down, draining, not eligible, or the driver is unhealthy", large)
 		return

@@ -36,6 +36,8 @@ func TestJudgeNodes(t *testing.T) {
 	named := func(name, pool string) func(*api.NodeListStub) {
 		return func(n *api.NodeListStub) { n.Name, n.NodePool = name, pool }
 	}
+	down := func(n *api.NodeListStub) { n.Status = "down" }
+	ineligible := func(n *api.NodeListStub) { n.SchedulingEligibility = "ineligible" }
 	asks := func(config map[string]any, devices ...string) *api.Job {
 		task := &api.Task{Config: config, Resources: &api.Resources{}}
 		for _, d := range devices {
@@ -59,9 +61,11 @@ func TestJudgeNodes(t *testing.T) {
 		"of every pool":             {nodes: []*api.NodeListStub{node(), node(named("gpu-1", "stream-gpu"), has(32000, 64000))}, app: large, pool: "all"},
 		"a pool without nodes":      {nodes: []*api.NodeListStub{node()}, app: small, pool: "stream-new", note: "no node is now in the node pool \"stream-new\""},
 		"another datacenter":        {nodes: []*api.NodeListStub{node()}, job: &api.Job{Datacenters: []string{"eu-*"}}, app: small, note: "no node is now in"},
-		"large and down":            {nodes: []*api.NodeListStub{node(), node(named("down", "stream-cpu"), has(32000, 64000), func(n *api.NodeListStub) { n.Status = "down" })}, app: large, problem: "takes new seats now: down:"},
-		"large and draining":        {nodes: []*api.NodeListStub{node(func(n *api.NodeListStub) { n.Drain = true })}, app: small, problem: "takes new seats now: cpu-1:"},
-		"large and not eligible":    {nodes: []*api.NodeListStub{node(func(n *api.NodeListStub) { n.SchedulingEligibility = "ineligible" })}, app: small, problem: "takes new seats now: cpu-1:"},
+		"large and down":            {nodes: []*api.NodeListStub{node(), node(named("down", "stream-cpu"), has(32000, 64000), down)}, app: large, problem: "takes new seats now: down:"},
+		"all down or draining":      {nodes: []*api.NodeListStub{node(down), node(named("cpu-2", "stream-cpu"), func(n *api.NodeListStub) { n.Drain = true })}, app: small, note: `of the node pool "stream-cpu" is ready now: cpu-1, cpu-2:`},
+		"all down and too small":    {nodes: []*api.NodeListStub{node(down)}, app: large, problem: "no node is large enough"},
+		"down and not eligible":     {nodes: []*api.NodeListStub{node(down), node(named("cpu-2", "stream-cpu"), ineligible)}, app: small, problem: "takes new seats now: cpu-1, cpu-2:"},
+		"large and not eligible":    {nodes: []*api.NodeListStub{node(ineligible)}, app: small, problem: "takes new seats now: cpu-1:"},
 		"a GPU of any model":        {nodes: []*api.NodeListStub{node()}, job: asks(nil, "nearcast/gpu-seat"), app: small},
 		"a GPU of another model":    {nodes: []*api.NodeListStub{node()}, job: asks(nil, "nearcast/gpu-seat/nvidia-h100"), app: small, problem: "has the device nearcast/gpu-seat/nvidia-h100: they are cpu-1"},
 		"the internet":              {nodes: []*api.NodeListStub{node()}, job: asks(map[string]any{"network": "internet"}), app: small},
