@@ -113,6 +113,7 @@ func (t *task) finish(ctx context.Context) {
 	if oom && err != nil {
 		end = t.spec.Memory.Explain(end, 0) // the stream host could not
 	}
+	oom = oom && (err != nil || end.Code == wire.CodeMemory) // a program that the kernel ended hours ago ended no seat
 	if err := endSeat(ctx, t.spec, t.group); err != nil {
 		t.log.Error("cannot end all of the seat", "error", err)
 	}
