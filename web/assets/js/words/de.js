@@ -94,7 +94,7 @@ export default {
   'queue.paused': 'Der Standort repariert sich gerade. Sie behalten Ihren Platz, und es geht von selbst weiter.',
   'queue.machine': 'Ein Rechner startet, bereit in {time}',
   'queue.estimate': 'Voraussichtlich sind Sie in {time} dran.',
-  'queue.unknown': 'Alle Plätze sind belegt. Sie bekommen den nächsten freien, sobald Sie dran sind.',
+  'queue.unknown': 'Sie bekommen den nächsten freien Platz, sobald Sie dran sind.',
   'notice.earlier': 'Ihre frühere Sitzung ist beendet.',
 
   'why.summary': 'Warum {site}?',

@@ -74,7 +74,7 @@ export default {
   'queue.paused': 'The site is repairing itself. You keep your place.',
   'queue.machine': 'A machine starts in {time}.',
   'queue.estimate': 'It should be your turn in {time}.',
-  'queue.unknown': 'All places are taken. You get the next free one.',
+  'queue.unknown': 'You get the next free place.',
   'notice.earlier': 'Your earlier session has ended.',
 
   surface: 'The app. It has the keyboard. Control Alt Shift M opens the menu.',

@@ -94,7 +94,7 @@ export default {
   'queue.paused': 'Le site est en réparation. Vous gardez votre place, et la suite se fait d’elle-même.',
   'queue.machine': 'Une machine démarre : {time}',
   'queue.estimate': 'Ce devrait être votre tour dans {time}.',
-  'queue.unknown': 'Toutes les places sont prises. Vous aurez la prochaine place libre quand ce sera votre tour.',
+  'queue.unknown': 'Vous aurez la prochaine place libre quand ce sera votre tour.',
   'notice.earlier': 'Votre session précédente est terminée.',
 
   'why.summary': 'Pourquoi {site} ?',

@@ -93,7 +93,7 @@ export default {
   'queue.paused': 'サイトを復旧しています。順番は保持され、自動的に続行します。',
   'queue.machine': 'マシンを起動しています：{time}',
   'queue.estimate': '{time}であなたの番になる見込みです。',
-  'queue.unknown': 'すべて使用中です。順番が来たら、次に空いた席を利用できます。',
+  'queue.unknown': '順番が来たら、次に空いた席を利用できます。',
   'notice.earlier': '以前のセッションは終了しました。',
 
   'why.summary': '{site}が選ばれた理由',
