@@ -115,17 +115,18 @@ func removeParts(ctx context.Context, dir string) error {
 	return nil
 }
 
-// endSeat kills every process of a seat and removes the parts of its cgroup. group may
+// endSeat kills every process of a seat, and removes the parts of its cgroup and its links to the cache. group may
 // be none, where Nomad has not told it: the spec has where the parts are.
 func endSeat(ctx context.Context, spec *wire.Spec, group cgroup) error {
 	if err := killFamily(ctx, markOf(spec), group); err != nil {
 		return err
 	}
+	left := unlinkContent(ctx, spec)
 	if group.cpu != "" {
-		return group.unite(ctx)
+		return errors.Join(left, group.unite(ctx))
 	}
 	if spec.CellCgroup != "" {
-		return removeParts(ctx, filepath.Dir(spec.CellCgroup))
+		return errors.Join(left, removeParts(ctx, filepath.Dir(spec.CellCgroup)))
 	}
-	return nil
+	return left
 }

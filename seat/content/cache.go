@@ -175,7 +175,7 @@ func links(info fs.FileInfo) uint64 {
 }
 
 // makeRoom evicts until all that seats use fits under the limit. In any case it evicts
-// so many bytes as more, if it can: the disk itself is full. It returns what it evicted.
+// so many bytes as more, if it can: the disk itself is full. It returns what that freed.
 func (c *cache) makeRoom(ctx context.Context, more int64) (evicted int64, err error) {
 	if c.max == 0 && more == 0 {
 		return 0, nil
@@ -207,9 +207,10 @@ func (c *cache) evict(coming, more int64) (evicted int64, err error) {
 		total += e.size
 	}
 	trees := true
+	var held []entry
+	over := func() bool { return c.max > 0 && total > c.max }
 	for _, e := range entries {
-		over := c.max > 0 && total > c.max
-		if !over && evicted >= more {
+		if !over() && evicted >= more {
 			break
 		}
 		if e.inUse {
@@ -223,13 +224,42 @@ func (c *cache) evict(coming, more int64) (evicted int64, err error) {
 			}
 			trees = false
 		}
-		if err := errors.Join(c.remove("objects", e.key), c.removePartial(e.key), c.remove(olderDownloads, e.key), c.remove(olderDownloads, e.key+partsSuffix)); err != nil {
-			return evicted, storage("evict from the cache", err)
+		if e.links && c.linked(e.key) {
+			held = append(held, e)
+			continue
+		}
+		if err := c.drop(e.key); err != nil {
+			return evicted, err
 		}
 		total -= e.size
 		evicted += e.size
 	}
+	// The folders of ended seats may have links too, until Nomad removes them. What they hold goes last, and only for
+	// the limit: it frees nothing now.
+	for _, e := range held {
+		if !over() {
+			break
+		}
+		if err := c.drop(e.key); err != nil {
+			return evicted, err
+		}
+		total -= e.size
+	}
 	return evicted, nil
+}
+
+// linked reports whether an object has other names.
+func (c *cache) linked(key string) bool {
+	info, err := os.Lstat(c.path("objects", key))
+	return err == nil && links(info) > 1
+}
+
+// drop removes what the cache has under a key.
+func (c *cache) drop(key string) error {
+	if err := errors.Join(c.remove("objects", key), c.removePartial(key), c.remove(olderDownloads, key), c.remove(olderDownloads, key+partsSuffix)); err != nil {
+		return storage("evict from the cache", err)
+	}
+	return nil
 }
 
 // withRoom does what may find the disk full. Then it evicts, and does it again, as long as

@@ -115,6 +115,56 @@ func TestDiskFullOfSmallObjects(t *testing.T) {
 	}
 }
 
+// The folders of ended seats have links until Nomad removes them: to evict what they hold frees nothing. A full disk costs
+// the cache only what frees something, and the limit of the cache costs it that first.
+func TestEvictionOfWhatEndedSeatsHold(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to mount a small disk")
+	}
+	g := startGateway(t)
+	for i, key := range []string{"held", "free", "third", "large"} {
+		g.put(t, key, noise([]int{3, 3, 2, 7}[i]<<20, byte(i)))
+	}
+	n := newNode(t, g.url)
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	n.cache.Dir, n.task = filepath.Join(disk, "cache"), filepath.Join(disk, "task")
+	testkit.Must(t, os.Mkdir(n.task, 0o755))
+	fetch := func(key string, stays bool) {
+		t.Helper()
+		fetchOK(t, n.request(wire.Content{Source: "s3://models/" + key, Destination: key})).Close()
+		if !stays {
+			testkit.Must(t, os.Remove(filepath.Join(n.task, key)))
+		}
+	}
+	fetch("held", true)
+	held := n.objects(t)[0]
+	fetch("free", false)
+	fetch("third", false) // needs room: the oldest is held
+	if got := n.objects(t); len(got) != 2 || !slices.Contains(got, held) {
+		t.Errorf("the cache has %v, without %s that frees nothing, or more", got, held)
+	}
+	fetchFails(t, n.request(wire.Content{Source: "s3://models/large", Destination: "large"}), wire.CodeDiskFull)
+	if got := n.objects(t); !slices.Contains(got, held) {
+		t.Errorf("the cache is empty, and that freed nothing: %v", got)
+	}
+	fetch("third", false)
+	for _, limit := range []int64{5 << 20, 3 << 20} {
+		c, want := &cache{dir: n.cache.Dir, max: limit - 1}, []string{held}
+		if limit == 3<<20 {
+			want = nil
+		}
+		_, err := c.makeRoom(t.Context(), 0)
+		testkit.Must(t, err)
+		if got := n.objects(t); !slices.Equal(got, want) {
+			t.Errorf("with a limit below %d the cache has %v, want %v", limit, got, want)
+		}
+	}
+}
+
 // A disk may be full of content that nobody uses before a seat asks for any. Then the list of what the seat uses finds no
 // room, and what is not in use is evicted for it. A part map that finds none costs the download nothing.
 func TestDiskFullBeforeAnyContent(t *testing.T) {
