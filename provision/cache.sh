@@ -6,7 +6,8 @@
 #   cache.sh [FOLDER]     default: /var/cache/nearcast
 #
 # It formats only a disk that has neither partitions nor anything that blkid knows, or one that
-# it formatted before. Without such a disk the cache stays where it is, and the exit status is 1.
+# it formatted before. Without such a disk the cache stays where it is, and the exit status is 1. Likewise
+# where Nomad has allocations there, as when install.sh runs again.
 set -euo pipefail
 
 folder=${1:-/var/cache/nearcast}
@@ -50,6 +51,10 @@ format() { mkfs.ext4 -q -F -m 0 -L "$label" "$1" && say "made a file system on $
 attach() { mount -o noatime,nodev,nosuid "$1" "$folder"; }
 
 mountpoint -q "$folder" && exit 0
+if grep -q " $folder/alloc/" /proc/self/mountinfo; then
+  say "Nomad has allocations below $folder, which the mount would hide: it is done at the next boot. Drain the node, then boot it"
+  exit 1
+fi
 disk=$(largest)
 if [ -z "$disk" ]; then
   say "this machine has no free local disk: $folder stays on the disk that it is on"

@@ -118,6 +118,78 @@ func TestSeatsLinkTheirContent(t *testing.T) {
 	}
 }
 
+// A cache that gets its disk later is not mounted over what Nomad runs: that waits for the next boot.
+func TestCacheIsNotMountedOverAllocations(t *testing.T) {
+	d := newLocalDisks(t)
+	disk := d.add("nvme1n1", instanceStore, 32)
+	testkit.Must(t, exec.Command("mkfs.ext4", "-q", "-L", "nearcast-cache", disk).Run())
+	fstab := filepath.Join(t.TempDir(), "fstab")
+	testkit.Must(t, os.WriteFile(fstab, nil, 0o644))
+	steps, err := filepath.Abs(".")
+	testkit.Must(t, err)
+	// install.sh's step and cache.sh, with a cache of their own at the usual place.
+	install := func(allocations, step string) string {
+		t.Helper()
+		cmd := exec.Command("unshare", "--mount", "bash", "-euc", `mount -t tmpfs tmpfs /var/cache && mount --bind "$1" /etc/fstab
+mkdir -p -m 711 /var/cache/nearcast && cd "$2" && . ./lib.sh && . steps/stream.sh
+`+allocations+"\n"+step+`
+findmnt -n -o FSTYPE /var/cache/nearcast || echo not mounted`, "bash", fstab, steps)
+		cmd.Env = append(os.Environ(), "NEARCAST_BLOCKS="+d.blocks, "NEARCAST_DEVICES="+d.devices, "NEARCAST_CACHE_DEVICE="+disk)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	const running = `mkdir -p /var/cache/nearcast/alloc/9f/seat/secrets && mount -t tmpfs tmpfs /var/cache/nearcast/alloc/9f/seat/secrets`
+	for name, step := range map[string]string{"install.sh": "content_cache", "cache.sh": "./cache.sh || echo status $?"} {
+		if said := install(running, step); !strings.HasSuffix(said, "not mounted\n") || !strings.Contains(said, "at the next boot") {
+			t.Errorf("%s over allocations: %s", name, said)
+		}
+		// ext4's label is in udev's list of the machine, which may not run: fstab names the device here.
+		text, err := os.ReadFile(fstab)
+		testkit.Must(t, err)
+		testkit.Must(t, os.WriteFile(fstab, []byte(strings.ReplaceAll(string(text), "LABEL=nearcast-cache ", "#\n"+disk+" ")), 0o644))
+		if said := install("true", step); !strings.HasSuffix(said, "ext4\n") || strings.Contains(said, "next boot") {
+			t.Errorf("%s without allocations: %s", name, said)
+		}
+	}
+	if text, err := os.ReadFile(fstab); err != nil || !strings.Contains(string(text), " /var/cache/nearcast ext4 ") {
+		t.Errorf("the next boot does not mount the volume: %s (%v)", text, err)
+	}
+}
+
+// An agent of an earlier release starts no seat while the folder of its allocations changes. Where it has allocations the
+// folder stays, and so does the agent.
+func TestAgentStopsBeforeItsFolderChanges(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	const earlier = `echo 'client { enabled = true }' > /etc/nomad.d/client.hcl; `
+	for name, c := range map[string]struct {
+		before string
+		stops  bool
+	}{
+		"an earlier release":    {earlier, true},
+		"with allocations":      {earlier + `mkdir -p /var/lib/nomad/alloc/9f && mount -t tmpfs tmpfs /var/lib/nomad/alloc/9f`, false},
+		"the folder is the new": {`echo '  alloc_dir = "/var/cache/nearcast/alloc"' > /etc/nomad.d/client.hcl`, false},
+		"a new node":            {"", false},
+		"an edge node":          {earlier + "role=edge", false},
+	} {
+		said, err := exec.Command("unshare", "--mount", "bash", "-euc", `. ./lib.sh && . steps/agents.sh
+for dir in /etc /run /var/lib; do mount -t tmpfs tmpfs $dir; done
+mkdir -p /etc/nomad.d /run/systemd/system
+role=stream
+systemctl() { echo "systemctl $*"; }
+nearcast() { echo "nearcast $*" >&2; }
+`+c.before+`
+configuration`).CombinedOutput()
+		if stops := strings.HasPrefix(string(said), "systemctl stop nomad.service\n"); err != nil || stops != c.stops || !strings.HasSuffix(string(said), "nearcast provision configure --timeout 2m\n") {
+			t.Errorf("%s: %v: %s", name, err, said)
+		}
+	}
+}
+
 // A disk that has anything is left alone.
 func TestCacheLeavesOtherDisksAlone(t *testing.T) {
 	d := newLocalDisks(t)

@@ -5,10 +5,23 @@
 # later, and the unit nearcast-configure does the same, at each boot and until it works.
 configuration() {
   local path written
+  before_move
   written=$(nearcast provision configure --timeout 2m) || return
   for path in $written; do
     did "file $path"
   done
+}
+
+# before_move stops Nomad's agent where the configuration is about to give its allocations another folder. Else it could
+# start a seat in the old one just before its restart, and the new agent would not find the seat's files. Seats keep
+# running, and start_units starts the agent.
+before_move() {
+  [ "$role" = stream ] && [ -s /etc/nomad.d/client.hcl ] && with_systemd || return 0
+  ! grep -q '^ *alloc_dir *= "/var/cache/nearcast/alloc"' /etc/nomad.d/client.hcl || return 0
+  # With allocations there, the folder stays: allocDir in provision/configure.
+  ! grep -q ' /var/lib/nomad/alloc/' /proc/self/mountinfo || return 0
+  systemctl stop nomad.service
+  did "Nomad's agent is stopped, as the folder of its allocations changes"
 }
 
 # unit_files installs the units, which then start at each boot. Their

@@ -40,10 +40,17 @@ content_cache() {
     echo 'LABEL=nearcast-cache /var/cache/nearcast ext4 noatime,nodev,nosuid,nofail,x-systemd.device-timeout=30s 0 2' >>/etc/fstab
     did "mount of the cache in /etc/fstab"
   fi
+  if allocations; then
+    echo "install: Nomad has allocations below /var/cache/nearcast, which the mount would hide: $device is mounted there at the next boot. Drain the node, then boot it"
+    return
+  fi
   mount /var/cache/nearcast
   chmod 711 /var/cache/nearcast
   did "mount of the cache"
 }
+
+# allocations reports whether Nomad has allocations beside the cache, ended ones included: the secrets of each are a mount.
+allocations() { grep -q ' /var/cache/nearcast/alloc/' /proc/self/mountinfo; }
 
 # cache_device finds the volume. EC2's /dev/sdf is an NVMe disk with another name here:
 # the only EBS volume without partitions. NOT RUN.
