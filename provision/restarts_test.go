@@ -83,7 +83,7 @@ func (s *bareSite) works() {
 			running[a.JobID] = running[a.JobID] || a.ClientStatus == "running"
 		}
 		if !running[seat] || !running["sleeper"] {
-			return fmt.Errorf("%s and the sleeper are among %+v", seat, allocs)
+			return fmt.Errorf("%s and the sleeper are among %+v; Nomad says: %s", seat, allocs, s.must("nomad", "job", "status", "-namespace=apps", seat))
 		}
 		return nil
 	})

@@ -60,7 +60,7 @@ func walkWindow(v *visit) {
 	view("a turned phone", 1170, 2532, 3)
 	// A window of odd sides: no pixel of the picture is stretched over more than one.
 	v.until(`document.querySelector('video').videoWidth === 1280`)
-	v.do(chromedp.EmulateViewport(1281, evaluate[int64](v, `document.querySelector('video').videoHeight`)+1, chromedp.EmulateScale(1)))
+	v.scaled(1281, evaluate[int64](v, `document.querySelector('video').videoHeight`)+1, 1)
 	v.until(`(video => {
 		const { left, top, width, height } = video.getBoundingClientRect();
 		return left === 0 && top === 0 && width === video.videoWidth && height === video.videoHeight;
