@@ -27,7 +27,7 @@ const (
 	nodelessFor = time.Minute
 	// unfitFor is how long a job may exclude all nodes that are there, and people wait still: a node that starts may
 	// be in Nomad's list a moment before its driver is.
-	unfitFor = 30 * time.Second
+	unfitFor = 2 * time.Minute
 	// gaveUpFor is how long nobody waits for a node for an app for which somebody waited in vain.
 	gaveUpFor = 30 * time.Minute
 	// maxNodeStart bounds what routers are told: they take no start for real that is longer than 1000 s.

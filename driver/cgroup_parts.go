@@ -121,12 +121,12 @@ func endSeat(ctx context.Context, spec *wire.Spec, group cgroup) error {
 	if err := killFamily(ctx, markOf(spec), group); err != nil {
 		return err
 	}
-	left := unlinkContent(ctx, spec)
+	unlinkContent(ctx, spec)
 	if group.cpu != "" {
-		return errors.Join(left, group.unite(ctx))
+		return group.unite(ctx)
 	}
 	if spec.CellCgroup != "" {
-		return errors.Join(left, removeParts(ctx, filepath.Dir(spec.CellCgroup)))
+		return removeParts(ctx, filepath.Dir(spec.CellCgroup))
 	}
-	return left
+	return nil
 }

@@ -3,11 +3,13 @@ package driver
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nearcast/nearcast/internal/testkit"
+	"github.com/nearcast/nearcast/internal/wire"
 )
 
 // A seat that has ended holds nothing of the content cache, also while Nomad keeps its folder. What it wrote itself
@@ -47,5 +49,34 @@ func TestEndedSeatLinksNoContent(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a hostile app left does not hold up the end of its seat: folders deeper than any content are not
+// looked through, nor is what lies behind a link.
+func TestUnlinkInFoldersOfAHostileApp(t *testing.T) {
+	dir := t.TempDir()
+	task, cache := filepath.Join(dir, "task"), filepath.Join(dir, "cache")
+	deep := filepath.Join(task, "local/set")
+	for range 6 {
+		deep = filepath.Join(deep, strings.Repeat("d", 250))
+	}
+	for _, folder := range []string{deep, cache} {
+		testkit.Must(t, os.MkdirAll(folder, 0o755))
+	}
+	names := map[string]uint64{"shallow": 1, "deep": 2, "outside": 2}
+	for name := range names {
+		testkit.Must(t, os.WriteFile(filepath.Join(cache, name), nil, 0o444))
+	}
+	testkit.Must(t, os.Link(filepath.Join(cache, "shallow"), filepath.Join(task, "local/set/a")))
+	testkit.Must(t, os.Link(filepath.Join(cache, "deep"), filepath.Join(deep, "a")))
+	testkit.Must(t, os.Link(filepath.Join(cache, "outside"), filepath.Join(cache, "twice")))
+	testkit.Must(t, os.Symlink(cache, filepath.Join(task, "local/out")))
+	unlinkContent(t.Context(), &wire.Spec{TaskDir: task, Content: []wire.Content{{Destination: "local/out"}, {Destination: "local/set"}}})
+	for name, want := range names {
+		var stat unix.Stat_t
+		if err := unix.Stat(filepath.Join(cache, name), &stat); err != nil || uint64(stat.Nlink) != want {
+			t.Errorf("%s has %d names, want %d: %v", name, stat.Nlink, want, err)
+		}
 	}
 }

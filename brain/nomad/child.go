@@ -109,9 +109,9 @@ func why(m *api.AllocationMetric) string {
 	return strings.Join(parts, "; ")
 }
 
-// unfit reports whether no node is merely full.
+// unfit reports whether no node is merely full, or waits for its driver, which a node that has just started does.
 func unfit(m *api.AllocationMetric) bool {
-	return m.NodesFiltered > 0 && m.NodesExhausted == 0 && len(m.DimensionExhausted) == 0 && len(m.QuotaExhausted) == 0
+	return m.ConstraintFiltered["missing drivers"] == 0 && m.NodesFiltered > 0 && m.NodesExhausted == 0 && len(m.DimensionExhausted) == 0 && len(m.QuotaExhausted) == 0
 }
 
 // place adds to a child what its allocation says. stop is true where Nomad is to stop

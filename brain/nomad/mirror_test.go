@@ -75,6 +75,7 @@ func TestUnfit(t *testing.T) {
 		true: {{NodesEvaluated: 2, NodesFiltered: 2, ConstraintFiltered: map[string]int{"missing devices": 2}}},
 		false: {
 			{},
+			{NodesEvaluated: 1, NodesFiltered: 1, ConstraintFiltered: map[string]int{"missing drivers": 1}},
 			{NodesEvaluated: 1, NodesExhausted: 1, DimensionExhausted: full},
 			{NodesEvaluated: 2, NodesFiltered: 1, NodesExhausted: 1, DimensionExhausted: full, ConstraintFiltered: map[string]int{"${node.class}": 1}},
 		},
