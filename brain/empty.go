@@ -3,6 +3,7 @@ package brain
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -49,16 +50,22 @@ type emptied struct {
 
 // postSpare serves wire.SparePath.
 func (b *Broker) postSpare(rw http.ResponseWriter, r *http.Request) {
-	var said wire.Spare
-	err := json.NewDecoder(io.LimitReader(r.Body, wire.MaxSpare)).Decode(&said)
-	if err == nil && (len(said.Pools) == 0 || said.Nodes < 0) {
-		err = fmt.Errorf("name the pools, and how many nodes they are to have")
+	good := func(said wire.Spare) bool { return len(said.Pools) > 0 && said.Nodes >= 0 }
+	told(rw, r, wire.MaxSpare, good, "name the pools, and how many nodes they are to have", b.state.spareSaid)
+}
+
+// told takes what the autoscaler tells of a pool, or answers that it is not good, and what it should be.
+func told[T any](rw http.ResponseWriter, r *http.Request, most int64, good func(T) bool, should string, take func(T)) {
+	var said T
+	err := json.NewDecoder(io.LimitReader(r.Body, most)).Decode(&said)
+	if err == nil && !good(said) {
+		err = errors.New(should)
 	}
 	if err != nil {
 		http.Error(rw, err.Error(), http.StatusBadRequest)
 		return
 	}
-	b.state.spareSaid(said)
+	take(said)
 	rw.WriteHeader(http.StatusNoContent)
 }
 

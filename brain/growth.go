@@ -2,9 +2,7 @@ package brain
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -62,17 +60,10 @@ func (s *stretch) seen(now time.Time) {
 
 // postGrowth serves wire.GrowthPath.
 func (b *Broker) postGrowth(rw http.ResponseWriter, r *http.Request) {
-	var said wire.Growth
-	err := json.NewDecoder(io.LimitReader(r.Body, wire.MaxGrowth)).Decode(&said)
-	if err == nil && (len(said.Pools) == 0 || said.Wait < 0 || said.Ready < 0 || said.Hopeless < 0) {
-		err = fmt.Errorf("name the pools, and how long people wait for a node")
+	good := func(said wire.Growth) bool {
+		return len(said.Pools) > 0 && said.Wait >= 0 && said.Ready >= 0 && said.Hopeless >= 0
 	}
-	if err != nil {
-		http.Error(rw, err.Error(), http.StatusBadRequest)
-		return
-	}
-	b.state.growthSaid(said)
-	rw.WriteHeader(http.StatusNoContent)
+	told(rw, r, wire.MaxGrowth, good, "name the pools, and how long people wait for a node", b.state.growthSaid)
 }
 
 func (st *state) growthSaid(said wire.Growth) {

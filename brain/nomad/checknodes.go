@@ -1,6 +1,7 @@
 package nomad
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"path"
@@ -37,10 +38,7 @@ func (r *Report) judge(nodes []*api.NodeListStub, driver string, job *api.Job, a
 		r.problem("no node of the site has the driver %s", driver)
 		return
 	}
-	pool := deref(job.NodePool)
-	if pool == "" {
-		pool = api.NodePoolDefault
-	}
+	pool := cmp.Or(deref(job.NodePool), api.NodePoolDefault)
 	without(func(n *api.NodeListStub) bool {
 		in := func(datacenter string) bool {
 			ok, err := path.Match(datacenter, n.Datacenter)

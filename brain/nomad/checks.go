@@ -47,14 +47,8 @@ func seatTask(job *api.Job) (t SeatTask) {
 	}
 	first := job.TaskGroups[0].Tasks[0]
 	t.Name = first.Name
-	number := func(n *int) int {
-		if n == nil {
-			return 0
-		}
-		return *n
-	}
 	if r := first.Resources; r != nil {
-		t.MHz, t.Cores, t.MemoryMB, t.MemoryMaxMB = number(r.CPU), number(r.Cores), number(r.MemoryMB), number(r.MemoryMaxMB)
+		t.MHz, t.Cores, t.MemoryMB, t.MemoryMaxMB = deref(r.CPU), deref(r.Cores), deref(r.MemoryMB), deref(r.MemoryMaxMB)
 	}
 	return t
 }
@@ -134,11 +128,11 @@ func (c Checks) File(ctx context.Context, source, variables string, task func(co
 	return r, nil
 }
 
-func deref(s *string) string {
-	if s == nil {
-		return ""
+func deref[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
 	}
-	return *s
+	return value
 }
 
 func (r *Report) task(ctx context.Context, job *api.Job, check func(context.Context, wire.TaskCheck) (wire.TaskVerdict, error)) {

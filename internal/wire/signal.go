@@ -38,7 +38,7 @@ const (
 	MsgStarting MessageType = "starting"
 	// MsgGranted: the seat is this session's; Grant. Seat, as its first message.
 	MsgGranted MessageType = "granted"
-	// MsgPong answers MsgPing. Seats before November 2026 do not. Seat.
+	// MsgPong answers MsgPing. Seats of releases without MsgPing do not answer. Seat.
 	MsgPong MessageType = "pong"
 	// MsgWindows: how many windows of the app the person can close; Windows. Seat.
 	MsgWindows MessageType = "windows"

@@ -67,8 +67,7 @@ const handlers = {
 
   'launch-failed'(s, { problem, now }) {
     if (s.phase !== 'launching') return null;
-    // No other site has a seat: the old one is still the best.
-    if (s.moved?.back) return goBack(s, now);
+    if (s.moved?.back) return goBack(s, now); // no other site has a seat: the old one is still the best
     return problem.status === 0 ? relaunch(s, problem) : refuse(s, problem);
   },
 
@@ -88,8 +87,7 @@ const handlers = {
   'signal-open'(s) {
     const next = { ...s, signal: 'open', ...(WAITING.has(s.phase) && line.said(s)) };
     if (s.phase === 'leaving') return [next, [{ do: 'send', message: { type: 'leave' } }]];
-    // It may have taken the socket of a search for another way.
-    return [next, handlers['way-shut'](s)?.[1] ?? []];
+    return [next, handlers['way-shut'](s)?.[1] ?? []]; // it may have taken the socket of a search for another way
   },
 
   message(s, { message, now }) {
