@@ -2,6 +2,7 @@ package peer
 
 import (
 	"math"
+	"math/bits"
 	"time"
 )
 
@@ -12,10 +13,18 @@ const (
 	trialSettle = 150 * time.Millisecond
 	// trialLength ends a trial in which too little was sent to tell.
 	trialLength = 2500 * time.Millisecond
-	// A trial ends when trialLost packets would have been lost at the loss before it. With a
-	// fifth of them or less, the loss came from the rate.
+	// A trial tells when trialLost packets would have been lost at the loss before it. With a
+	// fifth of them or less, the loss came from the rate; from ownPart to morePart of them, it is the
+	// line's own. Else the trial goes on with lessStep of the rate, mostSteps times at most: it tells when
+	// stepLost packets would have been lost at the loss that there was meanwhile, and lessPart of them is little.
 	trialLost = 15
 	trialPart = 0.2
+	ownPart   = 0.6
+	morePart  = 2
+	lessStep  = 0.8
+	mostSteps = 2
+	stepLost  = 8
+	lessPart  = 0.3
 	// The time to the next trial, where loss is the line's own. It doubles. Hardly a line loses muchLoss of
 	// its own, so that a trial may have been spoilt by something else.
 	firstTrialWait = 10 * time.Second
@@ -28,6 +37,11 @@ const (
 	// policedRise is how much the target rises in a second there. What is above the line's rate is lost at once,
 	// or after seconds, where the line lets bursts pass.
 	policedRise = 0.01
+	// What a line that is known to police loses below its rate is its own loss where lossyCounts of the last eight
+	// counts saw some: it drops a part of one large picture as well. It is below its rate with leastPoliced of what
+	// came through before the trial.
+	lossyCounts  = 5
+	leastPoliced = 0.5
 )
 
 // lossTrial finds out why a line loses packets without a queue. Many providers limit a line by
@@ -36,6 +50,8 @@ const (
 //
 //   - Less is lost: the line was full at the rate that came through. The target goes below it, and
 //     rises as on other full lines.
+//   - Something between: the line drops a part of bursts, also below its rate. Or more is lost than before: still
+//     more is sent than it carries. The trial goes on with less.
 //   - As much is lost: it is the line's own loss. The target is what it was, and the next trial
 //     comes after 10 s, 20 s, … 80 s, or when twice as much is lost. Above a tenth it comes after 2 s, 4 s, ….
 //
@@ -48,11 +64,13 @@ type lossTrial struct {
 	delivered float64 // the rate that came through
 	loss      float64 // before
 	all, gone int
+	steps     int // how often the trial went on with less
 
 	wait, next time.Duration
 	own        float64 // the line's own loss, by the last trial
 	policed    bool    // by the last trial that told
 	below      float64 // the target that was set then, or since
+	lossy      uint8   // a bit for each of the last counts: some was lost there
 }
 
 // try counts what a running trial shows, and says whether it goes on.
@@ -70,18 +88,39 @@ func (c *rateControl) try(now time.Duration, fates []fate) bool {
 			t.gone++
 		}
 	}
+	enough, little := float64(trialLost), trialPart
+	if t.steps > 0 {
+		enough, little = stepLost, lessPart
+	}
 	expected := t.loss * float64(t.all)
-	told := expected >= trialLost
+	told := expected >= enough
 	if !told && now-t.since < trialLength {
 		return true
 	}
-	t.running = false
+	told = told || t.steps > 0 && t.gone == 0 && expected >= stepLost/2
 	c.loss = float64(t.gone) / float64(max(t.all, 1))
 	c.floor.update(now, c.loss)
 	c.lossAt, c.all, c.gone = now, 0, 0
-	if told && float64(t.gone) <= trialPart*expected {
+	part := float64(t.gone) / expected
+	if told && t.steps < mostSteps && (part > little && part < ownPart || part > morePart) {
+		t.since, t.all, t.gone, t.loss = now, 0, 0, c.loss
+		t.steps++
+		less := lessStep * c.target
+		if arrived, _ := c.delivered(c.latest - deliveryWindow); part > morePart && !math.IsInf(arrived, 1) {
+			less = min(less, c.lessThan(arrived))
+		}
+		c.set(less)
+		return true
+	}
+	t.running = false
+	if told && part <= little {
+		rate := t.delivered
+		if t.steps > 0 {
+			// Too much was sent a step before, and little enough now: between them.
+			rate = min(rate, c.target*(1+1/lessStep)/2/policedPart)
+		}
 		t.policed, t.wait, t.own = true, 0, 0
-		c.police(now, t.delivered)
+		c.police(now, rate)
 		return false
 	}
 	c.set(max(t.from, c.target))
@@ -93,6 +132,7 @@ func (c *rateControl) try(now time.Duration, fates []fate) bool {
 // too much, it lowers the target without one.
 func (c *rateControl) mayTry(now time.Duration, loss float64) {
 	t := &c.trial
+	t.own = min(t.own, 2*c.loss+trialLoss/2) // it is no more than this, if it ever was
 	if c.long > 0 || now-c.queued < queueMemory {
 		return // a full queue drops packets as well, and congested sees it
 	}
@@ -102,23 +142,32 @@ func (c *rateControl) mayTry(now time.Duration, loss float64) {
 	}
 	switch {
 	case t.policed && c.full(now):
+		t.lossy <<= 1
+		if loss >= littleLoss+c.usual() {
+			t.lossy |= 1
+		}
 		switch {
-		case loss < littleLoss+c.usual() || now-c.cut < trialLength:
-		case c.target > 1.01*t.below:
+		case t.lossy&1 == 0 || now-c.cut < trialLength:
+		case c.target > max(1.01*t.below, leastPoliced*t.delivered):
 			c.police(now, (c.filled+min(arrived, c.target*(1-loss)))/2)
-		default: // loss did not go with the rate
+		case bits.OnesCount8(t.lossy) >= lossyCounts: // loss did not go with the rate
 			c.filled = 0
 			c.ownLoss(now, loss)
 		}
 	case loss >= trialLoss && (now >= t.next || loss > 2*t.own):
 		c.starting = false
 		*t = lossTrial{running: true, since: now, from: c.target, delivered: arrived, loss: loss, wait: t.wait, own: t.own}
-		less := 0.98 * arrived / (1 + c.trialRepeats() + c.trialProtection())
+		less := c.lessThan(arrived)
 		if loss < muchLoss {
 			less = max(less, 0.82*c.target) // a fifth less shows it
 		}
 		c.set(min(c.target, less))
 	}
+}
+
+// lessThan is what a trial may send where a rate came through: what is sent again comes on top.
+func (c *rateControl) lessThan(arrived float64) float64 {
+	return 0.98 * arrived / (1 + c.trialRepeats() + c.trialProtection())
 }
 
 // police says that the line drops what is above a rate.
@@ -138,6 +187,14 @@ func (c *rateControl) ownLoss(now time.Duration, loss float64) {
 	}
 	t.wait = min(max(2*t.wait, first), mostTrialWait)
 	t.next = now + t.wait
+}
+
+// mayBeFull says that the line loses some and no trial has told yet that it is its own loss. Then
+// what is sent again comes out of the target, as on a line that is known to be full: else it adds to what
+// the line drops, and is dropped itself and sent again. Measured on a line of 2 Mbit/s that holds 30 ms: 10 of
+// 25 packets were lost, and another 75 of those that were sent again.
+func (c *rateControl) mayBeFull() bool {
+	return c.loss >= trialLoss && (c.trial.own == 0 || c.loss > 2*c.trial.own)
 }
 
 // trialRepeats is what lost packets that are sent again may use while a trial runs, as a part of

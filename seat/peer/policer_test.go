@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -41,14 +42,20 @@ func TestRateOnPolicedLines(t *testing.T) {
 	}
 }
 
-// A line that polices, and loses some packets at random as well.
+// A line that polices, and loses some packets at random as well: the mean of forty, since it is luck when a
+// trial begins.
 func TestRateOnPolicedRadio(t *testing.T) {
-	const rate = 2_000_000
-	l := newLine(6_000_000, 20_000_000).policed(rate, 30_000)
-	l.loss = 0.02
-	l.run(10 * time.Second)
-	l.run(time.Minute)
-	lost, used := l.lost(), l.used(time.Minute, rate)
+	const rate, lines = 2_000_000, 40
+	var lost, used float64
+	for seed := range uint64(lines) {
+		l := newLine(6_000_000, 20_000_000).policed(rate, 30_000)
+		l.rng = rand.New(rand.NewPCG(seed, 2))
+		l.loss = 0.02
+		l.run(10 * time.Second)
+		l.run(time.Minute)
+		lost += l.lost() / lines
+		used += l.used(time.Minute, rate) / lines
+	}
 	t.Logf("lost %.1f %%, used %.0f %%", 100*lost, 100*used)
 	if lost > 0.06 || used < 0.6 {
 		t.Error("too much is lost, or too little used")
@@ -119,5 +126,82 @@ func TestNoTrialOfAStillPicture(t *testing.T) {
 		if target < 5_000_000 {
 			t.Fatalf("the target fell to %.1f Mbit/s", target/1e6)
 		}
+	}
+}
+
+// A trial in which about half as much is lost goes on with less: the line drops what comes at once.
+func TestTrialGoesOnWithLess(t *testing.T) {
+	const between = (1 + 1/lessStep) / 2                // of what a trial ended with
+	const from, at, packets = 2_400_000, 1_900_000, 160 // 16 lost packets at a loss of a tenth
+	for name, c := range map[string]struct {
+		gone    []int // of each packets
+		policed bool
+		most    float64 // target at the end
+	}{
+		"nothing is lost":                  {[]int{0}, true, from},
+		"as much is lost":                  {[]int{16}, false, from},
+		"more is lost, and then none":      {[]int{40, 0}, true, lessStep * at * between},
+		"half as much, and then little":    {[]int{8, 3}, true, lessStep * at * between},
+		"half as much, and then as much":   {[]int{8, 16}, false, from},
+		"half as much each time":           {[]int{9, 9, 9}, false, from},
+		"half as much, and half, and none": {[]int{9, 9, 0}, true, lessStep * lessStep * at * between},
+	} {
+		r := newRateControl(6_000_000)
+		now := time.Minute
+		r.target, r.starting = at, false
+		r.trial = lossTrial{running: true, since: now, from: from, delivered: 2_200_000, loss: 0.1}
+		for i, gone := range c.gone {
+			if !r.trial.running {
+				t.Fatalf("%s: the trial ended after %d parts", name, i)
+			}
+			now += time.Second
+			fates := make([]fate, packets*min(i+1, 2))
+			for n := range fates {
+				fates[n] = fate{now - 500*time.Millisecond, n < gone}
+			}
+			r.try(now, fates)
+		}
+		if r.trial.running || r.trial.policed != c.policed || r.target > c.most {
+			t.Errorf("%s: running %v, policed %v, %.2f Mbit/s", name, r.trial.running, r.trial.policed, r.target/1e6)
+		}
+	}
+}
+
+// One large picture, of which a line that polices drops a part, does not say that its loss is its own.
+func TestLargePictureOnAPolicedLine(t *testing.T) {
+	l := newLine(6_000_000, 20_000_000).policed(2_000_000, 8_000)
+	l.run(20 * time.Second)
+	if !l.control.trial.policed {
+		t.Fatal("nobody noticed that the line polices")
+	}
+	for range 5 {
+		for range 60 {
+			l.send(l.now, payloadSize, false)
+		}
+		l.run(5 * time.Second)
+		if !l.control.trial.policed || !l.control.full(l.now) {
+			t.Fatal("its loss is taken for its own after a large picture")
+		}
+	}
+}
+
+// What a trial took for a line's own loss is forgotten where the line loses less: else nothing would be tried on a
+// line that polices for as long as the next trial waits.
+func TestOwnLossIsNoMoreThanThereIs(t *testing.T) {
+	l := newLine(6_000_000, 20_000_000)
+	l.opened()
+	l.control.ownLoss(l.now, 0.25)
+	l.loss = 0.01
+	l.run(3 * time.Second)
+	if own := l.control.trial.own; own > 0.06 {
+		t.Errorf("a line that loses 1 %% is taken for one that loses %.0f %%", 100*own)
+	}
+	l.loss = 0.2
+	next := l.control.trial.next
+	for !l.control.trial.running && l.now < next {
+		l.run(100 * time.Millisecond)
+	}
+	if l.now >= next {
+		t.Error("there is no trial of a loss of 20 %")
 	}
 }

@@ -98,6 +98,33 @@ func TestGreedyReport(t *testing.T) {
 	}
 }
 
+// As long as loss may come from the rate, what is sent again comes out of the rate.
+func TestRepeatsWhereTheLineMayBeFull(t *testing.T) {
+	e, _ := sent(6)
+	now := e.sent[5].at + time.Second
+	c := e.control
+	c.max, c.starting = 6_000_000, false
+	c.set(2_000_000)
+	for _, at := range []struct {
+		loss, own float64
+		out       bool
+	}{
+		{0.01, 0, false}, // a radio's
+		{0.1, 0, true},
+		{0.1, 0.1, false}, // by a trial it is the line's own
+		{0.3, 0.1, true},
+	} {
+		c.loss, c.trial.own = at.loss, at.own
+		e.repeats = smoothedRate{bps: 500_000, at: now}
+		e.bps, e.changed = 6_000_000, 0
+		bps, _ := e.tell(now)
+		budget := e.repeatBudget(now)
+		if out := bps < 2_000_000; out != at.out || out != (budget <= 1_000_000) {
+			t.Errorf("loss %.2f, %.2f of its own: the encoder is told %d, and repeats may use %.0f", at.loss, at.own, bps, budget)
+		}
+	}
+}
+
 // What a lost report may have said to have come does not count as lost.
 func TestLostReports(t *testing.T) {
 	for name, lost := range map[string]uint8{"all reports came": 0, "one is lost": 1} {
