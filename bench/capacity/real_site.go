@@ -15,6 +15,7 @@ import (
 
 	"github.com/nearcast/nearcast/internal/fleet"
 	"github.com/nearcast/nearcast/internal/identity"
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -150,9 +151,9 @@ func (l *live) end(stop func()) {
 		// A seat may be placed while others end. What does not end in time, because the machine is busy, is
 		// killed below.
 		wait(late, 30*time.Second, "all seats have ended", func() error {
-			allocs, _, err := l.nomad.Allocations().List(&api.QueryOptions{Filter: `ClientStatus == "running" or ClientStatus == "pending"`})
+			allocs, _, err := l.nomad.Allocations().List(&api.QueryOptions{Namespace: "*", Filter: `ClientStatus == "running" or ClientStatus == "pending"`})
 			for _, a := range allocs {
-				l.nomad.Jobs().Deregister(a.JobID, false, nil)
+				l.nomad.Jobs().Deregister(a.JobID, false, &api.WriteOptions{Namespace: a.Namespace})
 				err = fmt.Errorf("%d run", len(allocs))
 			}
 			return err
@@ -164,4 +165,5 @@ func (l *live) end(stop func()) {
 		s.end()
 	}
 	killRemaining(l.dir)
+	testkit.Unmount(l.dir)
 }

@@ -81,14 +81,25 @@ func TestReal(t *testing.T) {
 	if len(readyIn) < 2 {
 		t.Errorf("%d nodes were requested and became ready, want one of each group at least", len(readyIn))
 	}
+	nothingLeft(t, dir)
+}
+
+// nothingLeft fails the test where a process or a mount of a folder is left.
+func nothingLeft(t *testing.T, dir string) {
+	t.Helper()
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	testkit.Must(t, err)
 	for _, file := range processes {
-		if text, _ := os.ReadFile(file); len(text) > 0 && strings.Contains(string(text), o.keep) {
+		if text, _ := os.ReadFile(file); len(text) > 0 && strings.Contains(string(text), dir) {
 			t.Errorf("a process is left: %q", text)
 		}
 	}
 	if pids := remaining(dir); len(pids) > 0 {
 		t.Errorf("processes of seats are left: %v", pids)
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	testkit.Must(t, err)
+	if n := strings.Count(string(mounts), " "+dir+"/"); n > 0 {
+		t.Errorf("%d mounts are left", n)
 	}
 }

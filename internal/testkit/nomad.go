@@ -3,6 +3,7 @@ package testkit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -162,7 +163,9 @@ func (n *Nomad) end() {
 		n.Kill()
 	}
 	n.killMarked()
-	n.unmount()
+	if err := Unmount(n.Dir); err != nil {
+		n.t.Error(err)
+	}
 	if n.t.Failed() {
 		n.t.Logf("what nomad left is kept in %s", n.Dir)
 	} else if err := os.RemoveAll(n.Dir); err != nil {
@@ -246,17 +249,19 @@ func (n *Nomad) marked() (pids []int) {
 	return pids
 }
 
-// unmount removes the mounts that a client leaves: its tasks' secrets.
-func (n *Nomad) unmount() {
+// Unmount removes the mounts below a folder: a Nomad client leaves those of its tasks' secrets.
+func Unmount(dir string) error {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
-		n.t.Error(err)
+		return fmt.Errorf("read the mounts: %w", err)
 	}
+	var failed error
 	for line := range strings.Lines(string(mounts)) {
-		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], n.Dir+"/") {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], dir+"/") {
 			if err := syscall.Unmount(fields[1], syscall.MNT_DETACH); err != nil {
-				n.t.Errorf("unmount %s: %v", fields[1], err)
+				failed = errors.Join(failed, fmt.Errorf("unmount %s: %w", fields[1], err))
 			}
 		}
 	}
+	return failed
 }
