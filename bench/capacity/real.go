@@ -44,6 +44,7 @@ type live struct {
 
 	consul, nomadAddress, nomadRPC, aws string
 	nomad                               *api.Client
+	streams                             func(node string) string // more of a node's configuration, by which it runs real seats; nil: "sleep" alone
 
 	mu     sync.Mutex
 	failed error

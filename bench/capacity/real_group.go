@@ -185,11 +185,15 @@ func (i *instance) boot(ctx context.Context, after time.Duration) (err error) {
 	if i.agent, address, err = g.startNode(g.name, i.id, "http://"+metadata.Addr().String()); err != nil {
 		return err
 	}
+	drivers := []string{"raw_exec"}
+	if g.streams != nil {
+		drivers = append(drivers, "stream")
+	}
 	i.nomad = agents.Nomad{Address: address, IDFile: filepath.Join(g.dir, i.id, "client", "client-id")}
 	err = ready.Run(ctx, ready.Config{Meta: i, Group: i, Lifecycle: awsapi.Lifecycle{Group: g.name, Hook: "ready", Instance: i.id},
 		Within: time.Minute, Poll: 100 * time.Millisecond, Settle: time.Nanosecond, Log: g.quiet,
 		Look: func(ctx context.Context) []ready.Result {
-			return []ready.Result{{Part: "nomad", Err: errors.Join(i.agent.alive(), i.nomad.Ready(ctx, "raw_exec"))}}
+			return []ready.Result{{Part: "nomad", Err: errors.Join(i.agent.alive(), i.nomad.Ready(ctx, drivers...))}}
 		}})
 	if err != nil {
 		return err

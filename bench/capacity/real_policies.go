@@ -12,33 +12,39 @@ import (
 // startAutoscaler starts the real nomad-autoscaler with the real plugin, and two policies: that of
 // jobs/platform/autoscaler.nomad.hcl, and the one that it had before the plugin.
 func (l *live) startAutoscaler() error {
-	tool, err := testkit.FindTool("nomad-autoscaler")
-	if err != nil {
-		return err
-	}
 	p, err := freePorts(1)
 	if err != nil {
 		return err
 	}
-	plugins, policies := filepath.Join(l.dir, "plugins"), filepath.Join(l.dir, "policies")
-	if err := testkit.Build(l.ctx, "plugins/nomad-autoscaler-seats", filepath.Join(plugins, "nomad-autoscaler-seats")); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(policies, 0o700); err != nil {
-		return err
-	}
-	for file, text := range map[string]string{
-		filepath.Join(l.dir, "autoscaler.hcl"): fmt.Sprintf(agentHCL, plugins, p[0], l.nomadAddress, max(time.Second, l.real(15*time.Second)), policies, l.consul),
-		filepath.Join(policies, "people.hcl"): fmt.Sprintf(peopleHCL, l.max, l.real(10*time.Second), l.real(evaluate), l.seats, l.wait, l.ready,
+	return l.runAutoscaler(map[string]string{
+		"agent.hcl": fmt.Sprintf(agentHCL, l.pluginDir(), p[0], l.nomadAddress, max(time.Second, l.real(15*time.Second)), filepath.Join(l.dir, "policies"), l.consul),
+		"policies/people.hcl": fmt.Sprintf(peopleHCL, l.max, l.real(10*time.Second), l.real(evaluate), l.seats, l.wait, l.ready,
 			l.real(mustDuration(l.hold)), l.real(time.Hour)),
-		filepath.Join(policies, "headroom.hcl"): fmt.Sprintf(headroomHCL, l.max, l.real(cooldown), l.real(evaluate), 100*target, threshold, l.real(time.Hour)),
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		"policies/headroom.hcl": fmt.Sprintf(headroomHCL, l.max, l.real(cooldown), l.real(evaluate), 100*target, threshold, l.real(time.Hour)),
+	})
+}
+
+func (l *live) pluginDir() string { return filepath.Join(l.dir, "plugins") }
+
+// runAutoscaler runs it with its files, of which agent.hcl is its own configuration.
+func (l *live) runAutoscaler(files map[string]string) error {
+	tool, err := testkit.FindTool("nomad-autoscaler")
+	if err != nil {
+		return err
+	}
+	if err := testkit.Build(l.ctx, "plugins/nomad-autoscaler-seats", filepath.Join(l.pluginDir(), "nomad-autoscaler-seats")); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(l.dir, "policies"), 0o700); err != nil {
+		return err
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(l.dir, name), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
-	s, err := spawn(l.dir, "autoscaler", []string{"AWS_ENDPOINT_URL=" + l.aws, "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "AWS_EC2_METADATA_DISABLED=true"},
-		tool, "agent", "-log-level=debug", "-config="+filepath.Join(l.dir, "autoscaler.hcl"))
+	s, err := spawn(l.dir, "autoscaler", []string{"NOMAD_ADDR=" + l.nomadAddress, "AWS_ENDPOINT_URL=" + l.aws, "AWS_ACCESS_KEY_ID=none", "AWS_SECRET_ACCESS_KEY=none", "AWS_EC2_METADATA_DISABLED=true"},
+		tool, "agent", "-log-level=debug", "-config="+filepath.Join(l.dir, "agent.hcl"))
 	if err != nil {
 		return err
 	}

@@ -13,11 +13,12 @@ import (
 func remaining(dir string) (pids []int) {
 	folders, _ := filepath.Glob("/proc/[0-9]*")
 	for _, folder := range folders {
-		// What the executor is told, and what a task has in its environment. Not just the folder's name, which
-		// the shell has too that started this program.
+		// What the executor and a stream's keeper are told, and what a task has in its environment. Not just the
+		// folder's name, which the shell has too that started this program.
 		command, _ := os.ReadFile(filepath.Join(folder, "cmdline"))
 		environ, _ := os.ReadFile(filepath.Join(folder, "environ"))
-		if bytes.Contains(command, []byte(`{"LogFile":"`+dir+"/")) || bytes.Contains(environ, []byte("NOMAD_ALLOC_DIR="+dir+"/")) {
+		if bytes.Contains(command, []byte(`{"LogFile":"`+dir+"/")) || bytes.Contains(environ, []byte("NOMAD_ALLOC_DIR="+dir+"/")) ||
+			bytes.Contains(command, []byte("--spec\x00"+dir+"/")) {
 			if pid, err := strconv.Atoi(filepath.Base(folder)); err == nil && pid != os.Getpid() {
 				pids = append(pids, pid)
 			}

@@ -230,6 +230,10 @@ func (l *live) startNode(pool, id, metadata string) (s *server, address string, 
 	if err != nil {
 		return nil, "", err
 	}
+	streams := ""
+	if l.streams != nil {
+		streams = l.streams(id)
+	}
 	s, err = l.agent(id, fmt.Sprintf(`
 ports {
   http = %d
@@ -244,7 +248,7 @@ client {
   memory_total_mb         = %d
   gc_disk_usage_threshold = 99
   options = {
-    "driver.allowlist"     = "raw_exec"
+    "driver.allowlist"     = "raw_exec,stream"
     "fingerprint.denylist" = "env_gce,env_azure,env_digitalocean,bridge,cni,plugins_cni,landlock,consul,vault"
   }
 }
@@ -253,7 +257,7 @@ plugin "raw_exec" {
     enabled = true
   }
 }
-`, p[0], l.nomadRPC, pool, pool, l.seats*seatCPU, l.seats*seatMemory), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+metadata)
+`, p[0], l.nomadRPC, pool, pool, l.seats*seatCPU, l.seats*seatMemory)+streams, "AWS_EC2_METADATA_SERVICE_ENDPOINT="+metadata)
 	return s, fmt.Sprintf("http://127.0.0.1:%d", p[0]), err
 }
 

@@ -19,9 +19,9 @@
 #   - in Nomad, the rights of acl/nomad/autoscaler.hcl; in Consul those of acl/consul/autoscaler.hcl;
 #   - the brains' internal listeners.
 #
-# Tested with real Consul, Nomad and brains under these policies and a stand-in for EC2 Auto Scaling, up
-# to the request for nodes from zero. Not run: AWS itself, and the removal of a node, which needs
-# Nomad on EC2.
+# Tested with real Consul, Nomad and brains and a stand-in for EC2 Auto Scaling: under these policies up
+# to the request for nodes from zero, and without ACLs up to the first person's seat on the new node.
+# Not run: AWS itself, and the removal of a node by this job.
 
 # Of each pool, by its name, which is also the node_class of its nodes:
 #   group     auto scaling group
