@@ -300,7 +300,7 @@ func usage() {
 
 -real needs Linux, root (for Nomad's raw_exec), and consul, nomad and nomad-autoscaler: bin/nearcast dev tools
 gets them. It runs about 16 Nomad clients on this machine, which need 2 idle CPUs and 4 GB of memory: see "ready", which
-says how late nodes were. Without -only it takes 13 minutes; all three days were never run whole. Nothing of it
+says how late nodes were. Without -only it takes 13 minutes. Nothing of it
 listens on another address than 127.0.0.1, and all ends with it.
 
 `)
