@@ -325,11 +325,20 @@ func (f *Follower) begin(ctx context.Context, app *api.JobListStub, id, on strin
 
 // note writes that an app's last turn is over.
 func (f *Follower) note(ctx context.Context, s *step, app *api.JobListStub) error {
-	began := s.turns[turnJob(app.ID, 0)].job.JobModifyIndex
+	began := make([]uint64, len(waves))
 	for n := range waves {
-		began = min(began, s.turns[turnJob(app.ID, n)].job.JobModifyIndex)
+		began[n] = s.turns[turnJob(app.ID, n)].job.JobModifyIndex
 	}
-	s.nodes.done(app.ID, began)
+	later := map[string]uint64{}
+	for _, t := range s.turns {
+		if t.of != app.ID || !t.isOf(app) {
+			continue
+		}
+		for _, e := range t.late {
+			later[nodeOf(e)] = max(later[nodeOf(e)], t.job.JobModifyIndex)
+		}
+	}
+	s.nodes.done(app.ID, began, later)
 	if err := f.keep(ctx, s.nodes); err != nil {
 		return err
 	}

@@ -298,9 +298,12 @@ func TestFollowerIsInterrupted(t *testing.T) {
 func TestWaves(t *testing.T) {
 	for _, digit := range "0123456789abcdef" {
 		in := 0
-		for _, w := range waves {
-			if regexp.MustCompile(w).MatchString(string(digit) + "0000000-0000-0000-0000-000000000000") {
+		for n, w := range waves {
+			if node := string(digit) + "0000000-0000-0000-0000-000000000000"; regexp.MustCompile(w).MatchString(node) {
 				in++
+				if quarterOf(node) != n {
+					t.Errorf("a node whose id begins with %c has turn %d, and not %d", digit, n, quarterOf(node))
+				}
 			}
 		}
 		if in != 1 {

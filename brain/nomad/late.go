@@ -42,6 +42,8 @@ type fleet struct {
 
 func shortNode(id string) string { return id[:min(8, len(id))] }
 
+func entryOf(node string, index uint64) string { return fmt.Sprintf("%s-%d", node, index) }
+
 func nodeOf(entry string) string {
 	node, _, _ := strings.Cut(entry, "-")
 	return node
@@ -94,6 +96,13 @@ func (f *fleet) items() api.VariableItems {
 	return items
 }
 
+func (f *fleet) size() (size int) {
+	for key, value := range f.items() {
+		size += len(key) + len(value)
+	}
+	return size
+}
+
 // take takes in the nodes that are ready for the first time: they are to fetch apps.
 func (f *fleet) take(apps []string) (changed bool) {
 	if f.fresh {
@@ -102,15 +111,12 @@ func (f *fleet) take(apps []string) (changed bool) {
 		}
 		return true
 	}
-	size := 0
-	for key, value := range f.items() {
-		size += len(key) + len(value)
-	}
+	size := f.size()
 	for _, node := range slices.Sorted(maps.Keys(f.ready)) {
 		if f.seen[node] {
 			continue
 		}
-		entry := fmt.Sprintf("%s-%d", node, f.ready[node])
+		entry := entryOf(node, f.ready[node])
 		more := len(node) + 1
 		for _, app := range apps {
 			more += len(lateItem) + len(app) + len(entry) + 1
@@ -152,11 +158,29 @@ func (f *fleet) had(t turn) {
 	f.late[t.of] = slices.DeleteFunc(f.late[t.of], func(e string) bool { return slices.Contains(t.late, e) })
 }
 
-// done notes that the turns of an app's version are over, the first of which began at an index. They reached
-// each node that was ready then. A node that is away now may have missed its turn: it counts as new when it is back.
-func (f *fleet) done(app string, began uint64) {
-	f.late[app] = slices.DeleteFunc(f.late[app], func(e string) bool { return sinceOf(e) < began })
-	maps.DeleteFunc(f.seen, func(node string, _ bool) bool { _, ready := f.ready[node]; return !ready })
+// done notes that the turns of an app's version are over. began has the index at which each of them began, in the order of
+// waves, and later the same by node for turns of later nodes. A turn reaches each node that is ready then. A node that
+// has changed since may have missed it: it is to fetch the app, as one that came later. One that is away now counts as
+// new when it is back.
+func (f *fleet) done(app string, began []uint64, later map[string]uint64) {
+	f.late[app] = slices.DeleteFunc(f.late[app], func(e string) bool { return sinceOf(e) < began[quarterOf(nodeOf(e))] })
+	waits := map[string]bool{}
+	for _, e := range f.late[app] {
+		waits[nodeOf(e)] = true
+	}
+	size := f.size()
+	for _, node := range slices.Sorted(maps.Keys(f.seen)) {
+		changed, ready := f.ready[node]
+		if ready && (waits[node] || changed < max(began[quarterOf(node)], later[node])) {
+			continue
+		}
+		entry := entryOf(node, changed)
+		if more := len(lateItem) + len(app) + len(entry) + 1; ready && size+more <= nodesLimit {
+			f.late[app], size = append(f.late[app], entry), size+more
+		} else {
+			delete(f.seen, node)
+		}
+	}
 }
 
 // lookAtNodes reads the fleet.

@@ -106,6 +106,39 @@ func TestFollowerOfLaterNodes(t *testing.T) {
 	}
 }
 
+// A node that is away for its turn of a version, and back before the last one ends, fetches that version, and no other app.
+func TestFollowerOfNodesThatMissTheirTurn(t *testing.T) {
+	s := newShelf(t)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	f, _ := s.follow(server.URL, time.Hour)
+	s.app("game", "s3://b/game/", nil)
+	s.app("viewer", "s3://b/v1/", nil)
+	s.fetched(f, "game", "viewer")
+
+	s.leave("1 6 d")
+	s.app("viewer", "s3://b/v2/", nil)
+	s.steps(f, "a node of the first turn is away", s.on("viewer", "023")...)
+	s.end(3, "complete")
+	s.come("d")
+	s.steps(f, "so is one of the second turn", s.on("viewer", "457")...)
+	s.come("1 6")
+	s.end(3, "complete")
+	f, _ = s.follow(server.URL, time.Hour)
+	s.steps(f, "the third turn", s.on("viewer", quarters[2])...)
+	s.end(4, "complete")
+	s.steps(f, "the last turn has the node that is back in time", s.on("viewer", quarters[3])...)
+	s.end(4, "complete")
+	s.steps(f, "all turns are over: who missed one", s.on("viewer", "16")...)
+	f, _ = s.follow(server.URL, time.Hour)
+	s.steps(f, "after a restart they fetch still", s.on("viewer", "16")...)
+	s.end(2, "complete")
+	s.steps(f, "all have it")
+	if s.has("viewer") != 16 || s.has("game") != 16 || len(s.kept.Items) != 1 {
+		t.Errorf("%d and %d nodes have the content; it keeps %v", s.has("viewer"), s.has("game"), s.kept.Items)
+	}
+}
+
 // Turns of later nodes and those of versions take turns, though nodes come, and versions are registered, all the time.
 func TestFollowerOfNodesThatComeAllTheTime(t *testing.T) {
 	s := newShelf(t)
@@ -168,10 +201,11 @@ func TestFleet(t *testing.T) {
 		t.Errorf("next are %q", got)
 	}
 	// The turns of a version that began before a node came, and after.
-	if f.done("viewer", 54); len(f.next("viewer")) != 1 || f.seen["bbbbbbbb"] || !f.seen["eeeeeeee"] {
+	began := func(quarters ...uint64) []uint64 { return quarters }
+	if f.done("viewer", began(54, 54, 54, 54), nil); len(f.next("viewer")) != 1 || f.seen["bbbbbbbb"] || !f.seen["eeeeeeee"] {
 		t.Errorf("kept are %v", f.items())
 	}
-	if f.done("viewer", 55); len(f.next("viewer")) != 0 || len(f.next("game")) != 1 {
+	if f.done("viewer", began(54, 54, 60, 55), nil); len(f.next("viewer")) != 0 || len(f.next("game")) != 1 {
 		t.Errorf("kept are %v", f.items())
 	}
 	// An earlier turn of the same node is not that which it is to have.
@@ -179,6 +213,20 @@ func TestFleet(t *testing.T) {
 		t.Error("which turn is meant")
 	}
 	if f.had(turn{of: "game", late: []string{"eeeeeeee-54"}}); f.take([]string{"game"}) || len(f.next("game")) != 0 {
+		t.Errorf("kept are %v", f.items())
+	}
+	// A node that has changed since its own turn began may have missed it, and has that app yet to fetch; one whose turn
+	// began later has it. To say so twice, as where the rest of a step failed, changes nothing.
+	f.seen["aaaaaaaa"] = true
+	for range 2 {
+		f.done("game", began(70, 70, 45, 70), nil)
+		if got := f.items()[lateItem+"game"]; got != "aaaaaaaa-50" || f.items()[seenItem] != "aaaaaaaa eeeeeeee" {
+			t.Errorf("kept are %v", f.items())
+		}
+	}
+	// A turn of later nodes had it since.
+	f.late["game"] = nil
+	if f.done("game", began(70, 70, 45, 70), map[string]uint64{"aaaaaaaa": 60}); len(f.late["game"]) != 0 || !f.seen["aaaaaaaa"] {
 		t.Errorf("kept are %v", f.items())
 	}
 }
@@ -212,5 +260,19 @@ func TestFleetOfManyNodes(t *testing.T) {
 	}
 	if len(f.seen) != 2000 {
 		t.Errorf("%d nodes had their turns", len(f.seen))
+	}
+	// All have changed since their turns of each app began: who finds no room counts as new.
+	for _, app := range apps {
+		if f.done(app, make([]uint64, len(waves)), nil); f.size() > nodesLimit {
+			t.Fatalf("%d bytes", f.size())
+		}
+		for node := range f.seen {
+			if !slices.Contains(f.late[app], entryOf(node, 1e9)) {
+				t.Fatalf("%s: node %s does not fetch it, and does not count as new", app, node)
+			}
+		}
+	}
+	if len(f.late[apps[0]]) == 0 || len(f.seen) == 2000 {
+		t.Errorf("%d nodes wait, %d were seen", len(f.late[apps[0]]), len(f.seen))
 	}
 }

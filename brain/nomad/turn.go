@@ -48,6 +48,12 @@ func turnJob(app string, number int) string {
 	return app + PrefetchSuffix + "-" + strconv.Itoa(number+1)
 }
 
+// quarterOf is the number of the turn that has a node, see waves.
+func quarterOf(node string) int {
+	digit, _ := strconv.ParseUint(node[:min(1, len(node))], 16, 8)
+	return int(digit / 4)
+}
+
 // lateJob is the id of the job that fetches on nodes that came later, of which this is the first.
 func lateJob(app, entry string) string { return app + PrefetchSuffix + "-" + entry }
 
