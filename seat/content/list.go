@@ -112,13 +112,15 @@ func (s *store) page(ctx context.Context, bucket, prefix, delimiter string, toke
 func filesOf(bucket string, page *s3.ListObjectsV2Output) []file {
 	files := make([]file, len(page.Contents))
 	for i, o := range page.Contents {
-		files[i] = file{bucket: bucket, key: aws.ToString(o.Key), etag: quoted(aws.ToString(o.ETag)), size: aws.ToInt64(o.Size)}
+		files[i] = file{bucket: bucket, key: aws.ToString(o.Key), etag: strong(aws.ToString(o.ETag)), size: aws.ToInt64(o.Size)}
 	}
 	return files
 }
 
-// quoted is an ETag as headers have it. Some stores list them without quotes.
-func quoted(etag string) string {
+// strong is an ETag as a store has it in headers. Some stores list them without quotes, and some proxies put W/ in
+// front: in the answers of some requests, and not of others. If-Match with W/ matches nothing.
+func strong(etag string) string {
+	etag = strings.TrimPrefix(etag, "W/")
 	if etag == "" || strings.HasSuffix(etag, `"`) {
 		return etag
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -84,34 +85,107 @@ func TestListWithoutNextPage(t *testing.T) {
 	}
 }
 
-// Some stores list ETags without the quotes that their answers have.
-func TestListWithoutQuotes(t *testing.T) {
-	g := startGateway(t)
-	g.put(t, "set/a", []byte("a"))
-	to, err := url.Parse(g.url)
+// rewritten stands before a store, and changes the headers of its answers, and its listings.
+func rewritten(t *testing.T, to string, change func(r *http.Response, listing []byte) []byte) (address string) {
+	t.Helper()
+	store, err := url.Parse(to)
 	testkit.Must(t, err)
-	quote := regexp.MustCompile(`(<ETag>)(?:&#34;|&quot;|")([^<&"]*)(?:&#34;|&quot;|")(</ETag>)`)
-	var stripped atomic.Int64
-	reverse := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host },
+	server := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(store); r.Out.Host = r.In.Host },
 		ModifyResponse: func(r *http.Response) error {
-			body, err := io.ReadAll(r.Body)
-			if list := quote.ReplaceAll(body, []byte("$1$2$3")); len(list) < len(body) {
-				stripped.Add(1)
-				body = list
+			if !r.Request.URL.Query().Has("list-type") {
+				change(r, nil)
+				return nil
 			}
+			body, err := io.ReadAll(r.Body)
+			body = change(r, body)
 			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 			r.Header.Set("Content-Length", strconv.Itoa(len(body)))
 			return err
 		},
-	}
-	server := httptest.NewServer(reverse)
+		ErrorLog: log.New(io.Discard, "", 0), // who has their answer ends the requests beside it
+	})
 	t.Cleanup(server.Close)
-	n := newNode(t, server.URL)
+	return server.URL
+}
+
+// Some stores list ETags without the quotes that their answers have.
+func TestListWithoutQuotes(t *testing.T) {
+	g := startGateway(t)
+	g.put(t, "set/a", []byte("a"))
+	quote := regexp.MustCompile(`(<ETag>)(?:&#34;|&quot;|")([^<&"]*)(?:&#34;|&quot;|")(</ETag>)`)
+	var stripped atomic.Int64
+	n := newNode(t, rewritten(t, g.url, func(_ *http.Response, body []byte) []byte {
+		list := quote.ReplaceAll(body, []byte("$1$2$3"))
+		stripped.Add(int64(len(body) - len(list)))
+		return list
+	}))
 	fetchOK(t, n.request(wire.Content{Source: "s3://models/set/", Destination: "set"}))
 	wantFile(t, filepath.Join(n.task, "set/a"), []byte("a"))
 	if stripped.Load() == 0 {
 		t.Error("the listing had no ETag with quotes")
+	}
+}
+
+// A proxy makes the ETags of some answers weak, and not of others. It is the same object, and If-Match asks for it. One
+// that was replaced the store refuses.
+func TestWeakETags(t *testing.T) {
+	g := startGateway(t)
+	small, large := []byte("a"), noise(wholeSize+1000, 1)
+	g.put(t, "set/large", large)
+	for name, weak := range map[string]func(*http.Request) bool{
+		"of listings": func(r *http.Request) bool { return r.URL.Query().Has("list-type") },
+		"of HEAD":     func(r *http.Request) bool { return r.Method == http.MethodHead },
+		"of GET":      ofObject,
+		"of all":      func(*http.Request) bool { return true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.put(t, "set/small", small)
+			var weakened, refused atomic.Int64
+			n := newNode(t, rewritten(t, g.url, func(r *http.Response, listing []byte) []byte {
+				if r.StatusCode == http.StatusPreconditionFailed {
+					refused.Add(1)
+				}
+				if !weak(r.Request) {
+					return listing
+				}
+				etag := r.Header.Get("ETag")
+				if etag != "" {
+					r.Header.Set("ETag", "W/"+etag)
+				}
+				if etag != "" || bytes.Contains(listing, []byte("<ETag>")) {
+					weakened.Add(1)
+				}
+				return bytes.ReplaceAll(listing, []byte("<ETag>"), []byte("<ETag>W/"))
+			}))
+			fetchOK(t, n.request(
+				wire.Content{Source: "s3://models/set/", Destination: "set"},
+				wire.Content{Source: "s3://models/set/small", Destination: "small"}, wire.Content{Source: "s3://models/set/large", Destination: "large"},
+			))
+			for _, place := range []string{"", "set"} {
+				wantFile(t, filepath.Join(n.task, place, "small"), small)
+				wantFile(t, filepath.Join(n.task, place, "large"), large)
+			}
+			if weakened.Load() == 0 || refused.Load() != 0 || len(n.objects(t)) != 2 {
+				t.Errorf("%d ETags are weak, %d requests were refused, and the cache has %q", weakened.Load(), refused.Load(), n.objects(t))
+			}
+
+			s := &store{settings: n.store, patience: Patience}
+			f := file{bucket: "models", key: "set/small"}
+			h, err := s.head(t.Context(), f)
+			testkit.Must(t, err)
+			if h.sums["md5"] == "" {
+				t.Error("the store's checksum is not known")
+			}
+			f.etag = h.etag
+			g.put(t, f.key, []byte("b"))
+			if body, _, err := s.read(t.Context(), f, 0, -1); !errors.Is(err, errReplaced) || refused.Load() != 1 {
+				t.Errorf("replaced: %v, %d requests were refused", err, refused.Load())
+				if err == nil {
+					body.Close()
+				}
+			}
+		})
 	}
 }
 

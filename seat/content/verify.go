@@ -24,7 +24,7 @@ type checksums map[string]string
 // headOf reads the headers of an answer to HEAD.
 func headOf(out *s3.HeadObjectOutput) head {
 	return head{
-		etag: aws.ToString(out.ETag), size: aws.ToInt64(out.ContentLength), version: aws.ToString(out.VersionId),
+		etag: strong(aws.ToString(out.ETag)), size: aws.ToInt64(out.ContentLength), version: aws.ToString(out.VersionId),
 		sums: checksumsOf(out),
 	}
 }
@@ -52,7 +52,7 @@ func checksumsOf(out *s3.HeadObjectOutput) checksums {
 		}
 	}
 	// A plain ETag is the MD5 only if the object is not encrypted with a key of KMS or the customer.
-	etag := strings.Trim(aws.ToString(out.ETag), `"`)
+	etag := strings.Trim(strong(aws.ToString(out.ETag)), `"`)
 	if plainMD5.MatchString(etag) && (out.ServerSideEncryption == "" || out.ServerSideEncryption == types.ServerSideEncryptionAes256) && aws.ToString(out.SSECustomerAlgorithm) == "" {
 		if sum, err := hex.DecodeString(etag); err == nil {
 			sums["md5"] = base64.StdEncoding.EncodeToString(sum)
