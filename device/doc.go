@@ -32,6 +32,9 @@
 // no program causes, is unhealthy with the reason until the plugin starts anew. Nomad places
 // nothing there; seats that run stay. A GPU in MIG mode is not offered.
 //
+// Where NVML itself does not answer, all GPUs are unhealthy, and it is stopped and started again at each look until it
+// answers. Handles and event sets are void then, so nobody uses one meanwhile.
+//
 // A node without NVIDIA's library libnvidia-ml.so.1, or without its kernel module, has no devices
 // and says so in the agent's log. The plugin goes on looking.
 //
@@ -42,5 +45,5 @@
 // How busy the GPUs are it writes every five seconds into wire.GPUsFile in the driver's run directory:
 // the driver, which holds seats, must not call NVML.
 //
-// Not run with a GPU: its tests have NVML's mock.
+// Not run with a GPU: its tests have NVML's mock, and no kernel module was loaded anew.
 package device

@@ -46,7 +46,7 @@ func (p *Plugin) find() ([]gpu, error) {
 	return all, nil
 }
 
-// init loads the library and starts it. Once that worked, it stays.
+// init loads the library and starts it, if that is yet to be done.
 func (p *Plugin) init() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,20 +100,26 @@ func (p *Plugin) read(index int) (g gpu, err error) {
 	return g, nil
 }
 
-// look finds all GPUs, and remembers them: one that is not found later was lost.
+// look finds all GPUs, and remembers them: one that is not found later was lost. Where NVML does not answer it is
+// stopped, and the next look starts it: without that it may never answer again.
 func (p *Plugin) look() error {
+	p.looking.Lock()
+	defer p.looking.Unlock()
 	found, err := p.find()
 	if errors.Is(err, errNoGPUs) {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if err != nil { // NVML answered before: this concerns all
+		p.mu.Lock()
 		for uuid := range p.gpus {
 			p.lost[uuid] = fmt.Sprintf("NVML does not answer: %v", err)
 		}
+		p.mu.Unlock()
+		p.stop()
 		return err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.lost = map[string]string{}
 	for uuid := range p.gpus {
 		p.lost[uuid] = "the GPU is lost: NVML does not reach it any more"
@@ -123,6 +129,19 @@ func (p *Plugin) look() error {
 		p.gpus[g.uuid] = g
 	}
 	return nil
+}
+
+// stop stops NVML once nobody uses a handle or an event set: all of them are void then. The caller has said of all GPUs
+// that they are lost, and holds looking.
+func (p *Plugin) stop() {
+	p.using.Lock()
+	defer p.using.Unlock()
+	if ret := p.nvml.Shutdown(); ret != nvml.SUCCESS {
+		p.say("stop", "stop NVML", "error", ret)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.started = false
 }
 
 // sick is why a GPU is unhealthy; empty if it is healthy. The caller holds mu.

@@ -34,6 +34,8 @@ func (p *Plugin) watch(ctx context.Context) {
 
 // watchOnce returns when a GPU came, or something failed.
 func (p *Plugin) watchOnce(ctx context.Context) {
+	p.using.RLock()
+	defer p.using.RUnlock()
 	p.mu.Lock()
 	started, gpus := p.started, make([]gpu, 0, len(p.gpus))
 	for uuid, g := range p.gpus {

@@ -33,23 +33,11 @@ func (p *Plugin) tellLoad(ctx context.Context) {
 }
 
 func (p *Plugin) writeLoad(now time.Time) error {
-	p.mu.Lock()
-	dir := p.settings.runDir
-	var gpus []gpu
-	for uuid, g := range p.gpus {
-		if p.sick(uuid) == "" {
-			gpus = append(gpus, g)
-		}
-	}
-	p.mu.Unlock()
+	dir, gpus := p.loads()
 	if dir == "" || len(gpus) == 0 {
 		return nil
 	}
-	slices.SortFunc(gpus, func(a, b gpu) int { return strings.Compare(a.uuid, b.uuid) })
-	said := wire.GPUs{At: now.UTC()}
-	for _, g := range gpus {
-		said.GPUs = append(said.GPUs, g.load())
-	}
+	said := wire.GPUs{At: now.UTC(), GPUs: gpus}
 	text, err := json.Marshal(said)
 	if err != nil {
 		return fmt.Errorf("encode the load of the GPUs: %w", err)
@@ -62,6 +50,28 @@ func (p *Plugin) writeLoad(now time.Time) error {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
 	return nil
+}
+
+// loads are those of the GPUs that are healthy, for the driver's run directory.
+func (p *Plugin) loads() (dir string, loads []wire.GPULoad) {
+	p.using.RLock()
+	defer p.using.RUnlock()
+	p.mu.Lock()
+	dir = p.settings.runDir
+	var gpus []gpu
+	for uuid, g := range p.gpus {
+		if p.sick(uuid) == "" {
+			gpus = append(gpus, g)
+		}
+	}
+	p.mu.Unlock()
+	slices.SortFunc(gpus, func(a, b gpu) int { return strings.Compare(a.uuid, b.uuid) })
+	if dir != "" {
+		for _, g := range gpus {
+			loads = append(loads, g.load())
+		}
+	}
+	return dir, loads
 }
 
 // load leaves out what the GPU does not tell.

@@ -28,9 +28,12 @@ type Plugin struct {
 	nvml   nvml.Interface
 	period time.Duration
 
+	looking sync.Mutex   // held by who finds GPUs
+	using   sync.RWMutex // held by who uses handles of GPUs that are not lost, and to stop NVML
+
 	mu       sync.Mutex
 	settings settings
-	started  bool              // NVML answered
+	started  bool              // NVML is
 	gpus     map[string]gpu    // all that were ever found, by UUID
 	lost     map[string]string // by UUID, as of the last look
 	failed   map[string]string // by UUID: what a GPU reported

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,6 +237,53 @@ func TestMIG(t *testing.T) {
 	}
 	told(t, prints, "one GPU", func(g []*nomad.DeviceGroup) bool {
 		return show(g) == "nearcast/gpu-seat/nvidia-l4 GPU-b:0@0000:af:00.0(true )"
+	})
+}
+
+// The kernel module is gone, and loaded anew: NVML answers no more, until it is started again. Handles and event sets of
+// before are used no more (the mock panics).
+func TestModuleLoadedAnew(t *testing.T) {
+	file, dir := filepath.Join(t.TempDir(), "gpus.json"), filepath.Join(t.TempDir(), "run")
+	gpus := slices.Clone(two)
+	devicetest.Write(t, file, gpus)
+	p := served(t, file, conf{"seats_per_gpu": 1, "run_dir": dir})
+	prints, err := p.Fingerprint(t.Context())
+	testkit.Must(t, err)
+	stats, err := p.Stats(t.Context(), time.Millisecond)
+	testkit.Must(t, err)
+	var measured atomic.Int64
+	go func() {
+		for range stats {
+			measured.Add(1)
+		}
+	}()
+	const healthy = "nearcast/gpu-seat/nvidia-l4 GPU-a:0@0000:3b:00.0(true ) GPU-b:0@0000:af:00.0(true )"
+	for anew := range 3 {
+		told(t, prints, "both are healthy", func(g []*nomad.DeviceGroup) bool { return show(g) == healthy })
+		if _, err := p.Reserve([]string{"GPU-b:0"}); err != nil {
+			t.Errorf("loaded anew %d times: %v", anew, err)
+		}
+		written := filepath.Join(dir, wire.GPUsFile)
+		_ = os.Remove(written)
+		was := measured.Load()
+		testkit.UntilSeen(t, "GPUs are measured, and the registrar is told", func() (any, bool) {
+			_, err := os.Stat(written)
+			return err, err == nil && measured.Load() > was
+		})
+		gpus[0].Module = -1
+		devicetest.Write(t, file, gpus)
+		told(t, prints, "none is healthy", func(g []*nomad.DeviceGroup) bool {
+			return strings.Count(show(g), "(false NVML does not answer") == 2
+		})
+		refused(t, p, "kernel module is not loaded", "GPU-b:0")
+		gpus[0].Module = anew + 1
+		devicetest.Write(t, file, gpus)
+	}
+	told(t, prints, "both are healthy", func(g []*nomad.DeviceGroup) bool { return show(g) == healthy })
+	gpus[1].Xid = 79
+	devicetest.Write(t, file, gpus)
+	told(t, prints, "errors are watched", func(g []*nomad.DeviceGroup) bool {
+		return strings.Contains(show(g), "GPU-a:0@0000:3b:00.0(true )") && strings.Contains(show(g), "(false the GPU reported the critical error Xid 79")
 	})
 }
 

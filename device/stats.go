@@ -34,6 +34,8 @@ func (p *Plugin) Stats(ctx context.Context, interval time.Duration) (<-chan *dev
 }
 
 func (p *Plugin) measure() (groups []*device.DeviceGroupStats) {
+	p.using.RLock()
+	defer p.using.RUnlock()
 	offered := p.groups()
 	p.mu.Lock()
 	byID := map[string]gpu{}
