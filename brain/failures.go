@@ -192,7 +192,6 @@ func (st *state) endNoCapacity(id string, now time.Time) {
 	if l == nil || l.own == 0 || a == nil || !a.nodelessNow() {
 		return
 	}
-	a.nodeless.people.seen(now)
 	end := a.noCapacity(st.sizes)
 	if end.Code == wire.CodeNoCapacity && st.awaitsNode(a, now).waits {
 		return

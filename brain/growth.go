@@ -86,27 +86,42 @@ func (st *state) growthSaid(said wire.Growth) {
 // nodelessNow reports whether no seat of an app has a node, and no node can take one.
 func (a *appView) nodelessNow() bool { return a.counts.blocked > 0 && a.total() == a.counts.blocked }
 
-// nodeWait is what people of an app may expect of whom no seat has a node.
-type nodeWait struct {
-	waits bool
-	told  bool  // the autoscaler said that a node may come
-	left  int64 // milliseconds until it is ready, -1 where nobody knows
-	most  int64 // milliseconds that people wait at most, where it told
-}
-
-// awaitsNode says whether people wait for a node, as the app has no seat on one. mu is held.
-func (st *state) awaitsNode(a *appView, now time.Time) nodeWait {
-	n := &a.nodeless
-	if !a.nodelessNow() {
-		return nodeWait{left: -1}
+// noteNoNode notes since when an app has no seat on a node, and people at this brain wait for one, and when they have waited in
+// vain. It follows each change, and comes once a second. mu is held.
+func (st *state) noteNoNode(id string, now time.Time) {
+	a := st.view.apps[id]
+	if a == nil || !a.nodelessNow() {
+		return
 	}
+	n := &a.nodeless
 	n.seats.seen(now)
+	if l := st.lines[id]; l != nil && l.own > 0 {
+		n.people.seen(now)
+	}
 	switch {
 	case a.app.Pool == allPools || !a.allUnfit(): // nodes of another pool may be other nodes
 		n.unfit = time.Time{}
 	case n.unfit.IsZero():
 		n.unfit = now
-	case now.Sub(n.unfit) >= unfitFor:
+	}
+	if w := st.awaitsNode(a, now); w.late && !w.waits {
+		n.gaveUp, n.version = now, a.app.Version
+	}
+}
+
+// nodeWait is what people of an app may expect of whom no seat has a node.
+type nodeWait struct {
+	waits bool
+	told  bool  // the autoscaler said that a node may come
+	late  bool  // as long as it said they have waited
+	left  int64 // milliseconds until it is ready, -1 where nobody knows
+	most  int64 // milliseconds that people wait at most, where it told
+}
+
+// awaitsNode says whether people wait for a node, as the app has no seat on one. It changes nothing. mu is held.
+func (st *state) awaitsNode(a *appView, now time.Time) nodeWait {
+	n := a.nodeless
+	if !a.nodelessNow() || !n.unfit.IsZero() && now.Sub(n.unfit) >= unfitFor {
 		return nodeWait{left: -1}
 	}
 	from := now
@@ -128,17 +143,15 @@ func (a *appView) allUnfit() bool {
 
 // nodeFor is what people of an app may expect who wait for a node since then. mu is held.
 func (st *state) nodeFor(a *appView, from, now time.Time) nodeWait {
-	n, out, late := &a.nodeless, nodeWait{left: -1}, false
-	if n.version != a.app.Version || now.Sub(n.gaveUp) >= gaveUpFor {
-		n.gaveUp, n.version = time.Time{}, a.app.Version
-	}
+	n, out := a.nodeless, nodeWait{left: -1}
+	gaveUp := !n.gaveUp.IsZero() && n.version == a.app.Version && now.Sub(n.gaveUp) < gaveUpFor
 	for _, g := range st.growths {
 		if !now.Before(g.until) || !slices.Contains(g.Pools, cmp.Or(a.app.Pool, defaultPool)) {
 			continue
 		}
 		out.told = true
 		hopeless := g.Hopeless > 0 && !n.seats.since.IsZero() && now.Sub(n.seats.since) > time.Duration(g.Hopeless)*time.Millisecond+now.Sub(g.at)
-		if g.Wait == 0 || hopeless || !n.gaveUp.IsZero() && !g.since.After(n.gaveUp) {
+		if g.Wait == 0 || hopeless || gaveUp && !g.since.After(n.gaveUp) {
 			continue
 		}
 		since := from
@@ -147,7 +160,7 @@ func (st *state) nodeFor(a *appView, from, now time.Time) nodeWait {
 		}
 		most := time.Duration(min(g.Wait, maxNodeWait.Milliseconds())) * time.Millisecond
 		if now.Sub(since) >= most {
-			late = true
+			out.late = true
 			continue
 		}
 		out.waits, out.most = true, max(out.most, most.Milliseconds())
@@ -160,11 +173,8 @@ func (st *state) nodeFor(a *appView, from, now time.Time) nodeWait {
 			out.left = left.Milliseconds()
 		}
 	}
-	switch {
-	case !out.told:
+	if !out.told {
 		out.waits = now.Sub(st.started) < notTold
-	case late && !out.waits:
-		n.gaveUp = now
 	}
 	return out
 }

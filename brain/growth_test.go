@@ -274,3 +274,27 @@ func TestRoutersKnowOfTheNode(t *testing.T) {
 		t.Errorf("where none may come: %+v", c)
 	}
 }
+
+// What is asked, as for routers and the console, changes nothing of what is known of an app without a node.
+func TestToAskIsToChangeNothing(t *testing.T) {
+	t.Parallel()
+	s := newZeroSite(t)
+	s.unfit = true
+	s.grows(12*time.Minute, 4*time.Minute, "stream-cpu")
+	s.comes("anna", 0)
+	s.plans()
+	s.at = s.at.Add(unfitFor / 2)
+	s.plans()
+	a := s.view.of(game)
+	for range 3 {
+		s.at = s.at.Add(12 * time.Minute)
+		s.grows(12*time.Minute, 4*time.Minute, "stream-cpu")
+		before := a.nodeless
+		s.capacity()
+		s.failing()
+		s.placeOf(a, 1, s.at)
+		if a.nodeless != before {
+			t.Errorf("was %+v, is %+v", before, a.nodeless)
+		}
+	}
+}

@@ -159,12 +159,13 @@ func (st *state) timePassed() {
 		st.log.Warn("ignoring a seat that Nomad does not know, or knows on another node; Consul's and Nomad's agents of a node must have one name",
 			"seat", s.ID, "app", s.App, "consul_agent", s.Node, "nomad_node", child.Node, "nomad_allocation", child.Alloc)
 	}
+	for id := range st.view.apps {
+		st.noteNoNode(id, now)
+		st.plans[id] = true
+	}
 	for id, l := range st.lines {
 		st.tellPlaces(id, l, now)
 		st.view.changed[id] = true
-	}
-	for id := range st.view.apps {
-		st.plans[id] = true
 	}
 	st.changed()
 }
@@ -177,6 +178,7 @@ func (st *state) changed() {
 	for len(st.view.changed) > 0 {
 		for _, id := range st.takeChanged() {
 			st.plans[id] = true
+			st.noteNoNode(id, now)
 			st.endNoCapacity(id, now)
 			st.serve(id, now)
 		}
