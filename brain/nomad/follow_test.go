@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,8 +14,8 @@ import (
 )
 
 // follow makes a Follower of a shelf; what it says is in the buffer.
-func (s *shelf) follow(address string, wait time.Duration) (*Follower, *bytes.Buffer) {
-	checks, err := OpenChecks(Config{Address: address})
+func (s *shelf) follow(wait time.Duration) (*Follower, *bytes.Buffer) {
+	checks, err := OpenChecks(Config{Address: s.server.URL})
 	testkit.Must(s.t, err)
 	s.t.Cleanup(checks.Close)
 	var said bytes.Buffer
@@ -55,9 +54,7 @@ var quarters = []string{"0123", "4567", "89ab", "cdef"}
 // Each version of each app with content is fetched in turns, and once.
 func TestFollower(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, _ := s.follow(server.URL, time.Hour)
+	f, _ := s.follow(time.Hour)
 	s.app("plain", "", nil)
 	s.app("late", "s3://b/late/", map[string]string{"prefetch": "false"})
 	s.app("viewer", "s3://b/v1/", nil)
@@ -65,7 +62,7 @@ func TestFollower(t *testing.T) {
 	s.steps(f, "at first", s.on("viewer", quarters[0])...)
 	s.steps(f, "while they fetch", s.on("viewer", quarters[0])...)
 	s.end(3, "complete")
-	f, _ = s.follow(server.URL, time.Hour)
+	f, _ = s.follow(time.Hour)
 	s.steps(f, "after a restart one of them still fetches", s.on("viewer", "3")...)
 	s.end(1, "failed")
 	s.steps(f, "the next turn", s.on("viewer", quarters[1])...)
@@ -121,7 +118,7 @@ func TestFollower(t *testing.T) {
 		t.Errorf("%d jobs are read again", s.reads-was)
 	}
 	s.collect()
-	f, _ = s.follow(server.URL, time.Hour)
+	f, _ = s.follow(time.Hour)
 	s.steps(f, "Nomad has forgotten the jobs, and the follower is another")
 	s.app("late", "s3://b/late/", nil)
 	delete(s.jobs, "game")
@@ -137,9 +134,7 @@ func TestFollower(t *testing.T) {
 // Who has no room holds up nobody, and fetches later; so does who fetches for longer than the wait.
 func TestFollowerGoesOn(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, said := s.follow(server.URL, time.Hour)
+	f, said := s.follow(time.Hour)
 	s.full["1"], s.full["4"], s.full["5"], s.full["6"], s.full["7"] = true, true, true, true, true
 	s.app("viewer", "s3://b/v1/", nil)
 	s.steps(f, "a node has no room", s.on("viewer", "023")...)
@@ -185,9 +180,7 @@ func TestFollowerGoesOn(t *testing.T) {
 // Nomad refuses a turn, and does not plan another: others go on, and it is said once.
 func TestFollowerOfWhatFails(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, said := s.follow(server.URL, time.Hour)
+	f, said := s.follow(time.Hour)
 	s.app("car", "s3://b/car/", nil)
 	s.refuse = turnJob("car", 0)
 	s.app("game", "s3://b/game/", nil)
@@ -222,9 +215,7 @@ func TestFollowerOfWhatFails(t *testing.T) {
 // An app that is registered again before each step, while nodes fetch it, keeps no other from being fetched.
 func TestFollowerIsFair(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, _ := s.follow(server.URL, time.Hour)
+	f, _ := s.follow(time.Hour)
 	s.app("viewer", "s3://b/v1/", nil)
 	s.steps(f, "at first", s.on("viewer", quarters[0])...)
 	s.app("game", "s3://b/game/", nil)
@@ -257,8 +248,7 @@ func TestFollowerIsInterrupted(t *testing.T) {
 	for _, answer := range []bool{false, true} {
 		for until, reached := 0, true; reached; until += 1 + max(0, until-20)/2 {
 			s := newShelf(t)
-			server := httptest.NewServer(s)
-			f, _ := s.follow(server.URL, time.Hour)
+			f, _ := s.follow(time.Hour)
 			s.app("viewer", "s3://b/v1/", nil)
 			s.app("game", "s3://b/game/", nil)
 			s.until, s.answer = until, answer
@@ -278,7 +268,7 @@ func TestFollowerIsInterrupted(t *testing.T) {
 					s.come("6 e f")
 				}
 				if _, err := f.Step(t.Context()); err != nil {
-					f, _ = s.follow(server.URL, time.Hour)
+					f, _ = s.follow(time.Hour)
 				}
 				if got := s.running(); len(got) > 4 {
 					t.Fatalf("request %d fails: %q fetch at a time", until, got)
@@ -289,7 +279,7 @@ func TestFollowerIsInterrupted(t *testing.T) {
 				t.Fatalf("request %d fails: %d and %d nodes have the content; %s", until, s.has("viewer"), s.has("game"), s.wrong)
 			}
 			reached = s.until < 0
-			server.Close()
+			s.server.Close()
 		}
 	}
 }

@@ -2,7 +2,6 @@ package nomad
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -25,9 +24,7 @@ func (s *shelf) fetched(f *Follower, apps ...string) {
 // Nodes that come later fetch each app, the last registered first, a quarter of all nodes at a time, and once.
 func TestFollowerOfLaterNodes(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, said := s.follow(server.URL, time.Hour)
+	f, said := s.follow(time.Hour)
 	s.leave("5 6 c d e f")
 	s.app("plain", "", nil)
 	s.app("out", "s3://b/out/", map[string]string{"prefetch": "false"})
@@ -45,7 +42,7 @@ func TestFollowerOfLaterNodes(t *testing.T) {
 	if !strings.Contains(said.String(), `app=viewer version=0 turn="later nodes" nodes=1`) {
 		t.Errorf("it says %s", said)
 	}
-	f, said = s.follow(server.URL, time.Hour)
+	f, said = s.follow(time.Hour)
 	s.steps(f, "after a restart two of them still fetch", s.on("viewer", "ef")...)
 	s.end(2, "failed")
 	s.steps(f, "the other app", s.on("game", "5cde")...)
@@ -109,9 +106,7 @@ func TestFollowerOfLaterNodes(t *testing.T) {
 // A node that is away for its turn of a version, and back before the last one ends, fetches that version, and no other app.
 func TestFollowerOfNodesThatMissTheirTurn(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, _ := s.follow(server.URL, time.Hour)
+	f, _ := s.follow(time.Hour)
 	s.app("game", "s3://b/game/", nil)
 	s.app("viewer", "s3://b/v1/", nil)
 	s.fetched(f, "game", "viewer")
@@ -124,13 +119,13 @@ func TestFollowerOfNodesThatMissTheirTurn(t *testing.T) {
 	s.steps(f, "so is one of the second turn", s.on("viewer", "457")...)
 	s.come("1 6")
 	s.end(3, "complete")
-	f, _ = s.follow(server.URL, time.Hour)
+	f, _ = s.follow(time.Hour)
 	s.steps(f, "the third turn", s.on("viewer", quarters[2])...)
 	s.end(4, "complete")
 	s.steps(f, "the last turn has the node that is back in time", s.on("viewer", quarters[3])...)
 	s.end(4, "complete")
 	s.steps(f, "all turns are over: who missed one", s.on("viewer", "16")...)
-	f, _ = s.follow(server.URL, time.Hour)
+	f, _ = s.follow(time.Hour)
 	s.steps(f, "after a restart they fetch still", s.on("viewer", "16")...)
 	s.end(2, "complete")
 	s.steps(f, "all have it")
@@ -142,9 +137,7 @@ func TestFollowerOfNodesThatMissTheirTurn(t *testing.T) {
 // Turns of later nodes and those of versions take turns, though nodes come, and versions are registered, all the time.
 func TestFollowerOfNodesThatComeAllTheTime(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, _ := s.follow(server.URL, time.Hour)
+	f, _ := s.follow(time.Hour)
 	s.app("game", "s3://b/game/", nil)
 	s.app("viewer", "s3://b/v1/", nil)
 	s.fetched(f, "game", "viewer")

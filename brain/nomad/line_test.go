@@ -2,7 +2,6 @@ package nomad
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -46,9 +45,7 @@ func TestLine(t *testing.T) {
 // third one from being fetched.
 func TestFollowerIsFairToTwo(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, _ := s.follow(server.URL, time.Hour)
+	f, _ := s.follow(time.Hour)
 	s.app("viewer", "s3://b/v1/", nil)
 	s.app("game", "s3://b/game/", nil)
 	s.app("car", "s3://b/car/", nil)
@@ -83,8 +80,7 @@ func TestFollowerStopsWhatNobodyWants(t *testing.T) {
 	} {
 		for _, late := range []bool{false, true} {
 			s := newShelf(t)
-			server := httptest.NewServer(s)
-			f, _ := s.follow(server.URL, time.Hour)
+			f, _ := s.follow(time.Hour)
 			s.app("viewer", "s3://b/v1/", nil)
 			first := s.on("viewer", quarters[0])
 			if late {
@@ -107,7 +103,7 @@ func TestFollowerStopsWhatNobodyWants(t *testing.T) {
 			if got := s.running(); !slices.Equal(got, want) || s.wrong != "" {
 				t.Errorf("%s, later nodes: %t: %q fetch, want %q; %s", what, late, got, want, s.wrong)
 			}
-			server.Close()
+			s.server.Close()
 		}
 	}
 }
@@ -133,9 +129,7 @@ func (s *shelf) earlier(f *Follower, by time.Duration) {
 // A turn that no node completes begins again, each time after a longer wait, and others go first meanwhile.
 func TestFollowerOfEmptyTurns(t *testing.T) {
 	s := newShelf(t)
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, said := s.follow(server.URL, 24*time.Hour)
+	f, said := s.follow(24 * time.Hour)
 	s.app("viewer", "s3://b/v1/", nil)
 	s.app("game", "s3://b/game/", nil)
 	s.steps(f, "its first turn", s.on("viewer", quarters[0])...)
@@ -164,7 +158,7 @@ func TestFollowerOfEmptyTurns(t *testing.T) {
 		s.earlier(f, wait*time.Minute-20*time.Second)
 		s.steps(f, fmt.Sprint("not yet, ", n))
 		if n == 1 {
-			f, said = s.follow(server.URL, 24*time.Hour)
+			f, said = s.follow(24 * time.Hour)
 			s.steps(f, "nor after a restart")
 		}
 		s.earlier(f, 20*time.Second)

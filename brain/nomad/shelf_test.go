@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 // shelf is a Nomad with a node for each first digit of an id. Its tasks end when the test says so.
 type shelf struct {
 	t      *testing.T
+	server *httptest.Server
 	mu     sync.Mutex
 	nodes  []string
 	away   map[string]bool   // nodes that are down
@@ -43,7 +45,10 @@ type shelf struct {
 }
 
 func newShelf(t *testing.T) *shelf {
-	return &shelf{t: t, nodes: strings.Split("0123456789abcdef", ""), away: map[string]bool{}, moved: map[string]uint64{}, jobs: map[string]*api.Job{}, full: map[string]bool{}, plans: map[string]string{}, until: -1}
+	s := &shelf{t: t, nodes: strings.Split("0123456789abcdef", ""), away: map[string]bool{}, moved: map[string]uint64{}, jobs: map[string]*api.Job{}, full: map[string]bool{}, plans: map[string]string{}, until: -1}
+	s.server = httptest.NewServer(s)
+	t.Cleanup(s.server.Close)
+	return s
 }
 
 // come has nodes be ready, and leave has them be down.

@@ -57,20 +57,26 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-func TestDiskFull(t *testing.T) {
+// smallDisk is a disk of its own, as options of tmpfs say, until the test ends.
+func smallDisk(t *testing.T, options string) (dir string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to mount a small disk")
 	}
+	dir = t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		t.Skipf("no tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+func TestDiskFull(t *testing.T) {
 	g := startGateway(t)
 	g.put(t, "small", noise(3<<20, 10))
 	g.put(t, "big", noise(9<<20, 11))
 	n := newNode(t, g.url)
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skipf("no tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, 0) })
-	n.cache.Dir = filepath.Join(disk, "cache")
+	n.cache.Dir = filepath.Join(smallDisk(t, "size=8m"), "cache")
 
 	fetchFails(t, n.request(wire.Content{Source: "s3://models/big", Destination: "big"}), wire.CodeDiskFull)
 	if len(n.objects(t)) != 0 || len(n.partial(t)) != 0 {
@@ -87,9 +93,6 @@ func TestDiskFull(t *testing.T) {
 // Small objects reserve nothing: the disk is found full when one is made or written. What
 // is not in use is evicted then too.
 func TestDiskFullOfSmallObjects(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a small disk")
-	}
 	g := startGateway(t)
 	const count = 12
 	for _, set := range []string{"old", "new"} {
@@ -100,12 +103,7 @@ func TestDiskFullOfSmallObjects(t *testing.T) {
 	for limit, options := range map[string]string{"bytes": "size=8m", "files": "size=64m,nr_inodes=30"} {
 		t.Run(limit, func(t *testing.T) {
 			n := newNode(t, g.url)
-			disk := t.TempDir()
-			if err := unix.Mount("tmpfs", disk, "tmpfs", 0, options); err != nil {
-				t.Skipf("no tmpfs here: %v", err)
-			}
-			t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
-			n.cache.Dir = filepath.Join(disk, "cache")
+			n.cache.Dir = filepath.Join(smallDisk(t, options), "cache")
 			fetchOK(t, n.request(wire.Content{Source: "s3://models/old/", Destination: "old"})).Close()
 			fetchOK(t, n.request(wire.Content{Source: "s3://models/new/", Destination: "new"}))
 			for i := range count {
@@ -118,19 +116,12 @@ func TestDiskFullOfSmallObjects(t *testing.T) {
 // The folders of ended seats have links until Nomad removes them: to evict what they hold frees nothing. A full disk costs
 // the cache only what frees something, and the limit of the cache costs it that first.
 func TestEvictionOfWhatEndedSeatsHold(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a small disk")
-	}
 	g := startGateway(t)
 	for i, key := range []string{"held", "free", "third", "large"} {
 		g.put(t, key, noise([]int{3, 3, 2, 7}[i]<<20, byte(i)))
 	}
 	n := newNode(t, g.url)
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skipf("no tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	disk := smallDisk(t, "size=8m")
 	n.cache.Dir, n.task = filepath.Join(disk, "cache"), filepath.Join(disk, "task")
 	testkit.Must(t, os.Mkdir(n.task, 0o755))
 	fetch := func(key string, stays bool) {
@@ -168,18 +159,11 @@ func TestEvictionOfWhatEndedSeatsHold(t *testing.T) {
 // A disk may be full of content that nobody uses before a seat asks for any. Then the list of what the seat uses finds no
 // room, and what is not in use is evicted for it. A part map that finds none costs the download nothing.
 func TestDiskFullBeforeAnyContent(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a small disk")
-	}
 	g := startGateway(t)
 	g.put(t, "old/a", noise(3<<20, 1))
 	g.put(t, "new/a", noise(1<<20, 2))
 	n := newNode(t, g.url)
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=6m"); err != nil {
-		t.Skipf("no tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
+	disk := smallDisk(t, "size=6m")
 	n.cache.Dir = filepath.Join(disk, "cache")
 	fetchOK(t, n.request(wire.Content{Source: "s3://models/old/", Destination: "old"})).Close()
 	c := &cache{dir: n.cache.Dir}
@@ -208,14 +192,7 @@ func TestDiskFullBeforeAnyContent(t *testing.T) {
 // A disk fails after the seat has its files: here a loop device whose own disk is full. The seat
 // must end, since it may read wrong bytes, and nothing of it is in the cache.
 func TestDiskFailsUnderASeat(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to mount a disk that fails")
-	}
-	under, disk := t.TempDir(), t.TempDir()
-	if err := unix.Mount("tmpfs", under, "tmpfs", 0, "size=16m"); err != nil {
-		t.Skipf("no tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(under, unix.MNT_DETACH) })
+	under, disk := smallDisk(t, "size=16m"), t.TempDir()
 	image := filepath.Join(under, "disk")
 	if err := errors.Join(os.WriteFile(image, nil, 0o600), os.Truncate(image, 200<<20)); err != nil {
 		t.Fatal(err)
