@@ -17,13 +17,13 @@
 // encoder has one picture at a time, so no queue can grow; while it is busy, changes
 // are collected for the next picture.
 //
-// After the last change more frames follow, for a second at most. The encoder uses them to
+// After the last change more frames follow, for three seconds at most. The encoder uses them to
 // improve the picture, and a receiver learns that the last packet was lost only from a later
 // one. Then one frame a second shows that the stream is alive.
 //
 // x264 works at the preset for which the node has processor time left (effort), and gets
 // what it needs to use its bitrate (usage). Another preset is another encoder, which begins
-// with a keyframe.
+// with a keyframe: a picture that stands still keeps its preset.
 //
 // The display's server may be hostile: it is in the application's reach. What it
 // sends is checked, the memory that it shares cannot shrink, and a server that does
@@ -126,7 +126,8 @@ type Pipeline struct {
 	stretch float64 // of the time between two pictures, as the encoder knows it
 	usage   usage
 	asked   float64 // what the encoder was told: bps · stretch · usage
-	lacks   bool    // more frames would make the picture better
+	lack    lack
+	moves   bool // the next picture is one of a motion
 	working *working
 
 	wake chan struct{} // a field below has changed

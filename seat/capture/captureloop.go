@@ -10,10 +10,11 @@ const (
 	// settle is time for an app to finish a picture that it draws in several steps.
 	settle = time.Millisecond
 	// After the last change, refinements more frames follow, refineEvery frames apart;
-	// and at the full rate as long as the encoder makes the picture better, for a second
-	// at most: then text is sharp. Then one frame each heartbeat.
+	// and at the full rate as long as the encoder makes the picture better, for sharpenFor
+	// seconds at most: then text is sharp. Then one frame each heartbeat.
 	refinements = 6
 	refineEvery = 3
+	sharpenFor  = 3
 	heartbeat   = time.Second
 	// patience is how long the loop waits for a picture to leave the encoder. Some
 	// encoders drop a picture to keep their rate.
@@ -54,7 +55,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			if due = next; due.Before(now) {
 				due = now
 			}
-		case p.lacks && still > 0 && still < p.cfg.FPS:
+		case p.lack.more() && still > 0 && still < sharpenFor*p.cfg.FPS:
 			due = next
 		case still < refinements:
 			due = next.Add(refineEvery * interval)
@@ -71,6 +72,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			if !changed {
 				since = time.Time{}
 			}
+			p.moves = changed && rhythm.moves(now)
 			if err := p.frame(ctx, key, since); errors.Is(err, errNoPicture) {
 				blind, pending, changed = true, false, false
 				continue
@@ -146,14 +148,10 @@ func (p *Pipeline) take() (paused, key, listen bool) {
 	return paused, key, listen
 }
 
-// lacking is the part of its bits from which on a picture of a still screen says that more
-// frames would make it better.
-const lacking = 0.1
-
 // count learns from a frame that came out of the encoder.
 func (p *Pipeline) count(came encoded) {
 	share := float64(p.bps) * p.stretch / float64(p.cfg.FPS) / 8 // bytes
-	p.lacks = float64(came.size) > lacking*share
+	p.lack.picture(float64(came.size), share)
 	p.usage.picture(float64(came.size), share)
 	p.adjust(1.03)
 	if came.changed {

@@ -18,6 +18,7 @@ import "time"
 //   - Up: another preset needs another encoder and so a keyframe. It waits for a
 //     keyframe that is due anyway (the first one, a resume, another size, a cut), or for
 //     five seconds in which it would have fitted while the picture moved.
+//   - A change takes place in motion or at such a keyframe (working.choose).
 //
 // It is a pure computation: the caller passes the time and what was measured.
 type effort struct {

@@ -209,6 +209,74 @@ func TestPresetFollowsTheNode(t *testing.T) {
 	next(t, frames, "keyframe", keyframe)
 }
 
+// A page of text that comes at once becomes sharp, and stays so on a node that becomes busy: another preset would begin
+// with a keyframe, which makes it coarse. A single change does not bring one either.
+func TestStillTextStaysSharp(t *testing.T) {
+	display, _ := xvfb(t)
+	frames := make(chan Frame, 1000)
+	var looks atomic.Int32 // at a busy node
+	cfg := config(display, func(f Frame) { frames <- f })
+	cfg.BitrateBPS = 2_000_000
+	cfg.left = func(time.Time) (float64, bool) {
+		if looks.Load() == 0 {
+			return 8, true
+		}
+		looks.Add(1)
+		return 0, true
+	}
+	text, err := scene.NewText(qualityWidth, qualityHeight)
+	testkit.Must(t, err)
+	shows := openPane(t, display)
+	text.Draw(shows.picture, 0)
+	shows.show()
+	p := start(t, cfg)
+	if p.Preset() == "" {
+		t.Skip("x264 does not work here, or is not the first choice")
+	}
+	before := p.Preset()
+	if before == ultrafast.String() {
+		t.Fatalf("it works at %s on a free node", before)
+	}
+	var packets [][]byte
+	var at time.Time
+	frame := func(what string) Frame {
+		f := next(t, frames, what, anyFrame)
+		packets = append(packets, f.Data)
+		return f
+	}
+	for gap := time.Duration(0); gap < heartbeat/2; {
+		f := frame("frame of the still picture")
+		if len(packets) > 1 {
+			gap = f.Captured.Sub(at)
+		}
+		at = f.Captured
+	}
+	sharp := len(packets) - 1
+	looks.Store(1)
+	for looks.Load() < overLooks+3 { // one look at each heartbeat
+		if frame("heartbeat").Keyframe {
+			t.Error("a keyframe in a picture that stands still")
+		}
+	}
+	last := len(packets) - 1
+	paint(t, display).fill(t, 0xc06020, 0, 0, 200, 200)
+	if f := frame("frame of a change"); f.Keyframe || p.Preset() != before {
+		t.Errorf("a single change works at %s (keyframe %v), before %s", p.Preset(), f.Keyframe, before)
+	}
+	decoded := decodeLuma(t, decodeH264, packets, qualityWidth, qualityHeight)
+	if len(decoded) <= last {
+		t.Fatalf("%d of %d frames decode", len(decoded), len(packets))
+	}
+	shown := luma(shows.picture, qualityWidth, qualityHeight)
+	like := func(n int) float64 {
+		return ssim.Luma(shown, decoded[n], qualityWidth, qualityWidth, qualityHeight)
+	}
+	t.Logf("similarity %.4f on a free node, then %.4f", like(sharp), like(last))
+	if like(sharp) < 0.99 || like(last) < 0.99 {
+		t.Errorf("the text is %.4f similar to what the display shows, then %.4f, want 0.99", like(sharp), like(last))
+	}
+}
+
 // profileOf is the profile that a keyframe says that it has: 66 is Baseline, 77 Main.
 func profileOf(t *testing.T, f Frame) byte {
 	t.Helper()

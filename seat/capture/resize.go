@@ -95,7 +95,7 @@ func (p *Pipeline) fit(ctx context.Context, key bool) error {
 		return errNoPicture
 	}
 	if p.video.encoder.presets {
-		want.preset = p.working.choose(time.Now(), want, key || sized)
+		want.preset = p.working.choose(time.Now(), want, key || sized, p.moves)
 	}
 	if want == now {
 		return nil

@@ -33,3 +33,6 @@ func (r *rhythm) picture(now time.Time, interval time.Duration) (stretch float64
 	}
 	return min(max(float64(r.between)/float64(interval), 1), mostStretch)
 }
+
+// moves reports whether a changed picture that is captured now is one of a motion, and not its first.
+func (r *rhythm) moves(now time.Time) bool { return now.Sub(r.last) <= newMotion }

@@ -76,13 +76,18 @@ func (w *working) look(now time.Time) {
 	}
 }
 
-// choose is the preset for the next picture.
-func (w *working) choose(now time.Time, p params, keyframe bool) preset {
+// choose is the preset for the next picture. Another one needs a keyframe, which makes a sharp
+// text coarse for a moment: so a picture that stands still keeps its preset, and moves says that
+// it does not.
+func (w *working) choose(now time.Time, p params, keyframe, moves bool) preset {
 	w.pixels = p.width * p.height
 	if keyframe {
 		w.effort.keyframe(now)
 	}
 	chosen := w.preset()
+	if !keyframe && !moves && w.pinned.Load() == automatic {
+		chosen = p.preset
+	}
 	w.now.Store(int32(chosen))
 	return chosen
 }
