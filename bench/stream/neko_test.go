@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,9 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/jezek/xgb"
+	"github.com/jezek/xgb/xproto"
 
 	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/seat/cell"
@@ -86,6 +91,31 @@ const nekoPage = `<!doctype html>
 	document.querySelector('button').onclick = () => play().catch((e) => { window.failure += e + '; '; });
 </script>`
 
+// toCorner moves the app's window to where the window manager of neko's images would: else a part of it is beyond the screen, and
+// no picture has its number where it is looked for.
+func toCorner(ctx context.Context, tb testing.TB, display string) {
+	tb.Helper()
+	x, err := xgb.NewConnDisplay(display)
+	testkit.Must(tb, err)
+	defer x.Close()
+	testkit.Retry(ctx, tb, "the app's window is in the corner", func() error {
+		tree, err := xproto.QueryTree(x, xproto.Setup(x).DefaultScreen(x).Root).Reply()
+		if err != nil {
+			return err
+		}
+		for _, win := range tree.Children {
+			size, err := xproto.GetGeometry(x, xproto.Drawable(win)).Reply()
+			if err != nil {
+				return err
+			}
+			if size.Width == qualityWidth && size.Height == qualityHeight {
+				return xproto.ConfigureWindowChecked(x, win, xproto.ConfigWindowX|xproto.ConfigWindowY, []uint32{0, 0}).Check()
+			}
+		}
+		return errors.New("there is no window")
+	})
+}
+
 func (n *nekoServer) name() string { return "neko" }
 
 func (n *nekoServer) play(tb testing.TB, a showing) *stage {
@@ -106,6 +136,7 @@ func (n *nekoServer) play(tb testing.TB, a showing) *stage {
 	}
 	app.Env = env
 	running := testkit.Start(tb, app)
+	toCorner(ctx, tb, display)
 
 	address := testkit.Address(tb)
 	base := "http://" + address

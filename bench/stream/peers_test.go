@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,8 @@ var (
 	nekoFlag   = flag.String("neko", "", "the server of m1k1o/neko; empty is `neko` in PATH. Nothing of it is here: get it as its own documentation says")
 	takeFlag   = flag.String("only", "", "take only these: `first,photon,line,quality`")
 	whoFlag    = flag.String("products", "nearcast,neko", "measure `these`")
+	filmFlag   = flag.String("content", "", "compare pictures of this alone: `text`, game or model")
+	rateFlag   = flag.Int("mbps", 0, "compare pictures at this bitrate alone: `2` or 6 Mbit/s")
 	roundsFlag = flag.Int("rounds", 1, "rounds, in each of which every product has its turn")
 	pressFlag  = flag.Int("presses", 60, "keys to press at each frame rate of each round")
 	binFlag    = flag.String("bin", "bin", "folder of the binaries, as make build fills it, from the root of the tree")
@@ -262,8 +265,14 @@ const decodedFrames = "document.querySelector('video').getVideoPlaybackQuality()
 
 // similar compares what Chromium decodes with what the display showed.
 func (p *peers) similar(who product) {
-	for _, f := range p.films {
+	taken := 0
+	for _, name := range slices.Sorted(maps.Keys(p.films)) {
+		f := p.films[name]
 		for _, mbps := range []int{2, 6} {
+			if *filmFlag != "" && *filmFlag != name || *rateFlag != 0 && *rateFlag != mbps {
+				continue
+			}
+			taken++
 			func() {
 				s := who.play(p, showing{fps: 30, mbps: mbps, film: f})
 				defer s.end()
@@ -278,6 +287,9 @@ func (p *peers) similar(who product) {
 				testkit.Must(p, errors.Join(p.bench.similarity("ssim", moving, labels), p.bench.similarity("ssim_still", still, labels)))
 			}()
 		}
+	}
+	if taken == 0 {
+		p.Fatalf("no content %q at %d Mbit/s: there are text, game and model (where its viewer is installed) at 2 and 6", *filmFlag, *rateFlag)
 	}
 }
 

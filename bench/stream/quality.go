@@ -171,12 +171,20 @@ func (b *bench) quality(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	taken := 0
 	for _, f := range films {
 		for _, mbps := range []int{2, 6, 12} {
+			if b.content != "" && b.content != f.name || b.mbps != 0 && b.mbps != mbps {
+				continue
+			}
+			taken++
 			if err := b.similar(ctx, f, mbps); err != nil {
 				return fmt.Errorf("%s at %d Mbit/s: %w", f.name, mbps, err)
 			}
 		}
+	}
+	if taken == 0 {
+		return fmt.Errorf("no content %q at %d Mbit/s: there are text, game and model (where its viewer is installed) at 2, 6 and 12", b.content, b.mbps)
 	}
 	return nil
 }
@@ -255,7 +263,18 @@ func compareAll(ctx context.Context, page *browser.Page, f film, got grabbed) (m
 			moving = append(moving, value)
 		}
 	}
-	return moving, still, nil
+	return moving, still, f.measured(len(moving), len(still))
+}
+
+// measured is an error where pictures are missing: what measured nothing must not pass for a measurement.
+func (f film) measured(moving, still int) error {
+	switch {
+	case moving == 0:
+		return fmt.Errorf("in %v no picture of %s that moves was decoded", qualityFor, f.name)
+	case still == 0 && f.rest > 0:
+		return fmt.Errorf("in %v %s did not stand still for a second", qualityFor, f.name)
+	}
+	return nil
 }
 
 // similarity writes the mean and the worst.

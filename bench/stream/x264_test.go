@@ -50,6 +50,19 @@ func TestOrderOfAFilm(t *testing.T) {
 	}
 }
 
+// A measure that has no pictures is an error, and prints no line.
+func TestNoPicturesIsAnError(t *testing.T) {
+	for _, c := range []struct {
+		rest          time.Duration
+		moving, still int
+		measured      bool
+	}{{0, 10, 0, true}, {0, 0, 0, false}, {qualityRest, 10, 2, true}, {qualityRest, 10, 0, false}, {qualityRest, 0, 2, false}} {
+		if err := (film{name: "text", rest: c.rest}).measured(c.moving, c.still); (err == nil) != c.measured {
+			t.Errorf("rest %v, %d pictures moving and %d still: %v", c.rest, c.moving, c.still, err)
+		}
+	}
+}
+
 // What x264 makes of a film is like it, and more so with more bits.
 func TestX264(t *testing.T) {
 	if testing.Short() {
