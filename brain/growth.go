@@ -87,7 +87,7 @@ func (st *state) growthSaid(said wire.Growth) {
 func (a *appView) nodelessNow() bool { return a.counts.blocked > 0 && a.total() == a.counts.blocked }
 
 // noteNoNode notes since when an app has no seat on a node, and people at this brain wait for one, and when they have waited in
-// vain. It follows each change, and comes once a second. mu is held.
+// vain. It is called after each change, and once a second. mu is held.
 func (st *state) noteNoNode(id string, now time.Time) {
 	a := st.view.apps[id]
 	if a == nil || !a.nodelessNow() {
@@ -113,7 +113,7 @@ func (st *state) noteNoNode(id string, now time.Time) {
 type nodeWait struct {
 	waits bool
 	told  bool  // the autoscaler said that a node may come
-	late  bool  // as long as it said they have waited
+	late  bool  // they have waited for as long as it said
 	left  int64 // milliseconds until it is ready, -1 where nobody knows
 	most  int64 // milliseconds that people wait at most, where it told
 }

@@ -32,7 +32,7 @@
 // no program causes, is unhealthy with the reason until the plugin starts anew. Nomad places
 // nothing there; seats that run stay. A GPU in MIG mode is not offered.
 //
-// Where NVML itself does not answer, all GPUs are unhealthy, and it is stopped and started again at each look until it
+// Where NVML itself does not answer, or none of the GPUs, all GPUs are unhealthy, and it is stopped and started again at each look until it
 // answers. Handles and event sets are void then, so nobody uses one meanwhile.
 //
 // A node without NVIDIA's library libnvidia-ml.so.1, or without its kernel module, has no devices

@@ -33,7 +33,7 @@ type Plugin struct {
 
 	mu       sync.Mutex
 	settings settings
-	started  bool              // NVML is
+	started  bool              // NVML was started
 	gpus     map[string]gpu    // all that were ever found, by UUID
 	lost     map[string]string // by UUID, as of the last look
 	failed   map[string]string // by UUID: what a GPU reported

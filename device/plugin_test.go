@@ -240,6 +240,26 @@ func TestMIG(t *testing.T) {
 	})
 }
 
+// NVML still counts GPUs, and none of them answers: it is started again.
+func TestNoGPUAnswers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "gpus.json")
+	gpus := slices.Clone(two)
+	devicetest.Write(t, file, gpus)
+	p := served(t, file, conf{"seats_per_gpu": 1})
+	prints, err := p.Fingerprint(t.Context())
+	testkit.Must(t, err)
+	healthy := func(g []*nomad.DeviceGroup) bool { return strings.Count(show(g), "(true )") == 2 }
+	told(t, prints, "both are healthy", healthy)
+	gpus[0].Lost, gpus[1].Lost = true, true
+	devicetest.Write(t, file, gpus)
+	told(t, prints, "none is healthy", func(g []*nomad.DeviceGroup) bool {
+		return strings.Count(show(g), "(false NVML does not answer: none of 2 GPUs answers") == 2
+	})
+	gpus[0].Lost, gpus[1].Lost = false, false
+	devicetest.Write(t, file, gpus)
+	told(t, prints, "both are healthy again", healthy)
+}
+
 // The kernel module is gone, and loaded anew: NVML answers no more, until it is started again. Handles and event sets of
 // before are used no more (the mock panics).
 func TestModuleLoadedAnew(t *testing.T) {
@@ -253,8 +273,10 @@ func TestModuleLoadedAnew(t *testing.T) {
 	testkit.Must(t, err)
 	var measured atomic.Int64
 	go func() {
-		for range stats {
-			measured.Add(1)
+		for s := range stats {
+			for _, g := range s.Groups {
+				measured.Add(int64(len(g.InstanceStats)))
+			}
 		}
 	}()
 	const healthy = "nearcast/gpu-seat/nvidia-l4 GPU-a:0@0000:3b:00.0(true ) GPU-b:0@0000:af:00.0(true )"

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
@@ -165,5 +166,7 @@ func (l *live) end(stop func()) {
 		s.end()
 	}
 	killRemaining(l.dir)
-	testkit.Unmount(l.dir)
+	if err := testkit.Unmount(l.dir); err != nil {
+		fmt.Fprintln(os.Stderr, "bench-capacity:", err)
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,16 +88,18 @@ func TestReal(t *testing.T) {
 // nothingLeft fails the test where a process or a mount of a folder is left.
 func nothingLeft(t *testing.T, dir string) {
 	t.Helper()
-	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	testkit.Must(t, err)
-	for _, file := range processes {
-		if text, _ := os.ReadFile(file); len(text) > 0 && strings.Contains(string(text), dir) {
-			t.Errorf("a process is left: %q", text)
+	testkit.UntilSeen(t, "no process is left", func() (any, bool) { // a process that is killed is there for a moment
+		processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		testkit.Must(t, err)
+		var left []string
+		for _, file := range processes {
+			if text, _ := os.ReadFile(file); strings.Contains(string(text), dir+"/") {
+				left = append(left, string(text))
+			}
 		}
-	}
-	if pids := remaining(dir); len(pids) > 0 {
-		t.Errorf("processes of seats are left: %v", pids)
-	}
+		pids := remaining(dir)
+		return fmt.Sprintf("%q, and of seats %v", left, pids), len(left)+len(pids) == 0
+	})
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	testkit.Must(t, err)
 	if n := strings.Count(string(mounts), " "+dir+"/"); n > 0 {

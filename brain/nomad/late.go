@@ -153,8 +153,14 @@ func (f *fleet) awaits(t turn) bool {
 // rest has the nodes of a turn wait until it begins again.
 func (f *fleet) rest(t turn) { f.rests[t.of] = append(f.rests[t.of], t.late...) }
 
-// had notes that a turn of later nodes is over.
+// had notes that a turn of later nodes is over. A node that is away now may have missed it: it counts as new when it is
+// back.
 func (f *fleet) had(t turn) {
+	for _, e := range t.late {
+		if _, ready := f.ready[nodeOf(e)]; !ready {
+			delete(f.seen, nodeOf(e))
+		}
+	}
 	f.late[t.of] = slices.DeleteFunc(f.late[t.of], func(e string) bool { return slices.Contains(t.late, e) })
 }
 

@@ -208,6 +208,12 @@ func TestFleet(t *testing.T) {
 	if f.had(turn{of: "game", late: []string{"eeeeeeee-54"}}); f.take([]string{"game"}) || len(f.next("game")) != 0 {
 		t.Errorf("kept are %v", f.items())
 	}
+	// A node that is away at the end of its turn has yet to fetch all when it is back.
+	f.seen["ffffffff"] = true
+	f.late["game"] = append(f.late["game"], "ffffffff-60")
+	if f.had(turn{of: "game", late: []string{"ffffffff-60"}}); f.seen["ffffffff"] || slices.Contains(f.late["game"], "ffffffff-60") {
+		t.Errorf("kept are %v", f.items())
+	}
 	// A node that has changed since its own turn began may have missed it, and has that app yet to fetch; one whose turn
 	// began later has it. To say so twice, as where the rest of a step failed, changes nothing.
 	f.seen["aaaaaaaa"] = true

@@ -249,14 +249,17 @@ func (n *Nomad) marked() (pids []int) {
 	return pids
 }
 
-// Unmount removes the mounts below a folder: a Nomad client leaves those of its tasks' secrets.
+// Unmount removes the mounts below a folder, which is absolute: a Nomad client leaves those of its tasks' secrets.
 func Unmount(dir string) error {
+	if dir = filepath.Clean(dir); !filepath.IsAbs(dir) || dir == "/" {
+		return fmt.Errorf("unmount what is below %q: want the absolute path of a folder", dir)
+	}
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return fmt.Errorf("read the mounts: %w", err)
 	}
 	var failed error
-	for line := range strings.Lines(string(mounts)) {
+	for _, line := range slices.Backward(strings.Split(string(mounts), "\n")) { // what is mounted in another one first
 		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], dir+"/") {
 			if err := syscall.Unmount(fields[1], syscall.MNT_DETACH); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("unmount %s: %w", fields[1], err))

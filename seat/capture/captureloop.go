@@ -155,7 +155,7 @@ func (p *Pipeline) count(came encoded) {
 	p.usage.picture(float64(came.size), share)
 	p.adjust(1.03)
 	if came.changed {
-		p.working.picture(time.Now(), came.took, float64(came.size) > share/2)
+		p.working.picture(time.Now(), came.took, float64(came.size) > share/2, preset(p.working.now.Load()))
 	}
 }
 

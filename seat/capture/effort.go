@@ -117,11 +117,11 @@ func (e *effort) fits(now time.Time, left float64) preset {
 	return ultrafast
 }
 
-// picture says how long a picture took from the display to the end of the encoder. full
-// says that it was one of full motion: it needed its share of the bitrate.
-func (e *effort) picture(now time.Time, took time.Duration, full bool) {
+// picture says how long a picture took from the display to the end of the encoder, and with which preset: a picture
+// that stands still keeps the former one. full says that it was one of full motion: it needed its share of the bitrate.
+func (e *effort) picture(now time.Time, took time.Duration, full bool, with preset) {
 	took = min(took, e.interval()) // a stall says little about encoding
-	if scale := float64(took) / float64(e.predict(e.preset)) * e.scale; full || scale > e.scale {
+	if scale := float64(took) / float64(e.predict(with)) * e.scale; full || scale > e.scale {
 		weight := 0.05
 		if scale > e.scale {
 			weight = 0.1

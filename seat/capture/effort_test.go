@@ -53,7 +53,7 @@ func (n played) play(length time.Duration) (e *effort, changes []string) {
 		if wants > n.processors { // it waits for a processor
 			took = time.Duration(float64(took) * (1 + 4*(wants-n.processors)))
 		}
-		e.picture(now, took, moves)
+		e.picture(now, took, moves, e.preset)
 		if at-looked >= lookEvery {
 			e.look(now, left/(at-looked).Seconds())
 			looked, left, used = at, 0, 0

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -136,20 +137,20 @@ func TestTrialGoesOnWithLess(t *testing.T) {
 	for name, c := range map[string]struct {
 		gone    []int // of each packets
 		policed bool
-		most    float64 // target at the end
+		target  float64 // at the end
 	}{
-		"nothing is lost":                  {[]int{0}, true, from},
+		"nothing is lost":                  {[]int{0}, true, policedPart * 2_200_000},
 		"as much is lost":                  {[]int{16}, false, from},
 		"more is lost, and then none":      {[]int{40, 0}, true, lessStep * at * between},
-		"half as much, and then little":    {[]int{8, 3}, true, lessStep * at * between},
-		"half as much, and then as much":   {[]int{8, 16}, false, from},
-		"half as much each time":           {[]int{9, 9, 9}, false, from},
-		"half as much, and half, and none": {[]int{9, 9, 0}, true, lessStep * lessStep * at * between},
+		"half as much, and then little":    {[]int{8, 4}, true, lessStep * at * between},
+		"half as much, and then as much":   {[]int{8, 24}, false, from},
+		"half as much each time":           {[]int{9, 12, 9}, false, from},
+		"half as much, and half, and none": {[]int{9, 12, 0}, true, lessStep * lessStep * at * between},
 	} {
 		r := newRateControl(6_000_000)
 		now := time.Minute
 		r.target, r.starting = at, false
-		r.trial = lossTrial{running: true, since: now, from: from, delivered: 2_200_000, loss: 0.1}
+		r.trial = lossTrial{running: true, since: now, began: now, from: from, delivered: 2_200_000, first: 0.1, loss: 0.1}
 		for i, gone := range c.gone {
 			if !r.trial.running {
 				t.Fatalf("%s: the trial ended after %d parts", name, i)
@@ -161,9 +162,52 @@ func TestTrialGoesOnWithLess(t *testing.T) {
 			}
 			r.try(now, fates)
 		}
-		if r.trial.running || r.trial.policed != c.policed || r.target > c.most {
-			t.Errorf("%s: running %v, policed %v, %.2f Mbit/s", name, r.trial.running, r.trial.policed, r.target/1e6)
+		if r.trial.running || r.trial.policed != c.policed || math.Abs(r.target-c.target) > 1 {
+			t.Errorf("%s: running %v, policed %v, %.2f Mbit/s, want %.2f", name, r.trial.running, r.trial.policed, r.target/1e6, c.target/1e6)
 		}
+		if !c.policed && (r.trial.own != 0.1 || r.trial.next < now+firstTrialWait) {
+			t.Errorf("%s: its own loss is %.3f, and the next trial comes after %v", name, r.trial.own, r.trial.next-now)
+		}
+	}
+}
+
+// A queue that came in a trial is not filled again at its end.
+func TestTrialEndsInAQueue(t *testing.T) {
+	r := newRateControl(6_000_000)
+	now := time.Minute
+	r.starting = false
+	r.trial = lossTrial{running: true, since: now, began: now, from: 2_400_000, delivered: 2_200_000, first: 0.1, loss: 0.1}
+	r.target, r.cut = 1_000_000, now+500*time.Millisecond
+	fates := make([]fate, 160)
+	for n := range fates {
+		fates[n] = fate{now + 500*time.Millisecond, n < 16}
+	}
+	if r.try(now+time.Second, fates); r.trial.running || r.target != 1_000_000 {
+		t.Errorf("running %v, %.2f Mbit/s", r.trial.running, r.target/1e6)
+	}
+}
+
+// A line that loses a part of everything has its trials after 10 s, 20 s, …, also where few packets let the loss vary.
+func TestTrialsOfSteadyLoss(t *testing.T) {
+	trials := 0
+	const lines = 10
+	for seed := range uint64(lines) {
+		l := newLine(1_000_000, 20_000_000)
+		l.rng = rand.New(rand.NewPCG(seed, 3))
+		l.loss = 0.05
+		l.opened()
+		running := false
+		for l.now < 2*time.Minute {
+			l.run(50 * time.Millisecond)
+			if l.control.trial.running && !running {
+				trials++
+			}
+			running = l.control.trial.running
+		}
+	}
+	t.Logf("%.1f trials in two minutes", float64(trials)/lines)
+	if trials > 8*lines {
+		t.Errorf("%.1f trials in two minutes", float64(trials)/lines)
 	}
 }
 
@@ -197,7 +241,8 @@ func TestOwnLossIsNoMoreThanThereIs(t *testing.T) {
 		t.Errorf("a line that loses 1 %% is taken for one that loses %.0f %%", 100*own)
 	}
 	l.loss = 0.2
-	next := l.control.trial.next
+	next := l.now + time.Minute
+	l.control.trial.next = next
 	for !l.control.trial.running && l.now < next {
 		l.run(100 * time.Millisecond)
 	}
