@@ -20,8 +20,8 @@ type gpu struct {
 // errNoGPUs says that the node has nothing to offer, which is no failure.
 var errNoGPUs = errors.New("no GPU is offered")
 
-// errMIG says that a GPU answers, and is not offered.
-var errMIG = errors.New("in MIG mode, which seats cannot use")
+// restarts are answers about a GPU that may be others once NVML was started again.
+var restarts = []nvml.Return{nvml.ERROR_GPU_IS_LOST, nvml.ERROR_UNINITIALIZED, nvml.ERROR_DRIVER_NOT_LOADED, nvml.ERROR_UNKNOWN}
 
 // find asks NVML for all GPUs. One that cannot be reached is not among them.
 func (p *Plugin) find() ([]gpu, error) {
@@ -42,8 +42,10 @@ func (p *Plugin) find() ([]gpu, error) {
 		g, err := p.read(i)
 		if err != nil {
 			p.say(fmt.Sprintf("gpu %d", i), "a GPU is left out", "index", i, "error", err)
-			if !errors.Is(err, errMIG) {
-				failed = err
+			for _, of := range restarts {
+				if errors.Is(err, of) {
+					failed = err
+				}
 			}
 			continue
 		}
@@ -51,7 +53,7 @@ func (p *Plugin) find() ([]gpu, error) {
 		all = append(all, g)
 	}
 	if len(all) == 0 && failed != nil { // NVML still tells what it knows from its start
-		return nil, fmt.Errorf("none of %d GPUs answers: %w", n, failed)
+		return nil, fmt.Errorf("no GPU answers (of %d): %w", n, failed)
 	}
 	return all, nil
 }
@@ -85,7 +87,7 @@ func (p *Plugin) read(index int) (g gpu, err error) {
 		return g, fmt.Errorf("ask for its UUID: %w", ret)
 	}
 	if mode, _, ret := g.handle.GetMigMode(); ret == nvml.SUCCESS && mode == nvml.DEVICE_MIG_ENABLE {
-		return g, fmt.Errorf("%s is %w: switch it off with nvidia-smi -mig 0", g.uuid, errMIG)
+		return g, fmt.Errorf("%s is in MIG mode, which seats cannot use: switch it off with nvidia-smi -mig 0", g.uuid)
 	}
 	name, ret := g.handle.GetName()
 	if ret != nvml.SUCCESS {
@@ -120,7 +122,6 @@ func (p *Plugin) look() error {
 		return err
 	}
 	if err != nil { // NVML answered before: this concerns all
-		err = errors.New(err.Error()) // its words are NVML's, which are gone when it is stopped
 		p.mu.Lock()
 		for uuid := range p.gpus {
 			p.lost[uuid] = fmt.Sprintf("NVML does not answer: %v", err)

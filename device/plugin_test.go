@@ -253,7 +253,7 @@ func TestNoGPUAnswers(t *testing.T) {
 	gpus[0].Lost, gpus[1].Lost = true, true
 	devicetest.Write(t, file, gpus)
 	told(t, prints, "none is healthy", func(g []*nomad.DeviceGroup) bool {
-		return strings.Count(show(g), "(false NVML does not answer: none of 2 GPUs answers") == 2
+		return strings.Count(show(g), "(false NVML does not answer: no GPU answers (of 2)") == 2
 	})
 	gpus[0].Lost, gpus[1].Lost = false, false
 	devicetest.Write(t, file, gpus)

@@ -153,15 +153,18 @@ func (f *fleet) awaits(t turn) bool {
 // rest has the nodes of a turn wait until it begins again.
 func (f *fleet) rest(t turn) { f.rests[t.of] = append(f.rests[t.of], t.late...) }
 
-// had notes that a turn of later nodes is over. A node that is away now may have missed it: it counts as new when it is
-// back.
+// had notes that a turn of later nodes is over. A node that is away now may have missed it: it has a turn of its own when it
+// is back, by another entry.
 func (f *fleet) had(t turn) {
-	for _, e := range t.late {
-		if _, ready := f.ready[nodeOf(e)]; !ready {
-			delete(f.seen, nodeOf(e))
+	var left []string
+	for _, e := range f.late[t.of] {
+		if _, ready := f.ready[nodeOf(e)]; !slices.Contains(t.late, e) {
+			left = append(left, e)
+		} else if !ready {
+			left = append(left, entryOf(nodeOf(e), sinceOf(e)+1))
 		}
 	}
-	f.late[t.of] = slices.DeleteFunc(f.late[t.of], func(e string) bool { return slices.Contains(t.late, e) })
+	f.late[t.of] = left
 }
 
 // done notes that the turns of an app's version are over. began has the index at which each of them began, in the order of

@@ -208,12 +208,18 @@ func TestFleet(t *testing.T) {
 	if f.had(turn{of: "game", late: []string{"eeeeeeee-54"}}); f.take([]string{"game"}) || len(f.next("game")) != 0 {
 		t.Errorf("kept are %v", f.items())
 	}
-	// A node that is away at the end of its turn has yet to fetch all when it is back.
-	f.seen["ffffffff"] = true
+	// A node that is away at the end of its turn has another one when it is back.
 	f.late["game"] = append(f.late["game"], "ffffffff-60")
-	if f.had(turn{of: "game", late: []string{"ffffffff-60"}}); f.seen["ffffffff"] || slices.Contains(f.late["game"], "ffffffff-60") {
-		t.Errorf("kept are %v", f.items())
+	missed := turn{of: "game", late: []string{"ffffffff-60"}}
+	if f.had(missed); f.awaits(missed) || !slices.Contains(f.late["game"], "ffffffff-61") || len(f.next("game")) != 0 {
+		t.Errorf("kept are %v", f.late)
 	}
+	f.ready["ffffffff"] = 70
+	if again := f.next("game"); len(again) != 1 || again[0] != "ffffffff-61" {
+		t.Errorf("the next turn is of %v", again)
+	}
+	f.had(turn{of: "game", late: []string{"ffffffff-61"}})
+	delete(f.ready, "ffffffff")
 	// A node that has changed since its own turn began may have missed it, and has that app yet to fetch; one whose turn
 	// began later has it. To say so twice, as where the rest of a step failed, changes nothing.
 	f.seen["aaaaaaaa"] = true

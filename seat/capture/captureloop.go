@@ -72,7 +72,7 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			if !changed {
 				since = time.Time{}
 			}
-			p.moves = changed && rhythm.moves(now)
+			p.moves = changed && (rhythm.moves(now) || now.Sub(p.large) < heartbeat)
 			if err := p.frame(ctx, key, since); errors.Is(err, errNoPicture) {
 				blind, pending, changed = true, false, false
 				continue
@@ -155,7 +155,11 @@ func (p *Pipeline) count(came encoded) {
 	p.usage.picture(float64(came.size), share)
 	p.adjust(1.03)
 	if came.changed {
-		p.working.picture(time.Now(), came.took, float64(came.size) > share/2, preset(p.working.now.Load()))
+		now, full := time.Now(), float64(came.size) > share/2
+		if full {
+			p.large = now
+		}
+		p.working.picture(now, came.took, full, preset(p.working.now.Load()))
 	}
 }
 

@@ -42,9 +42,10 @@ const (
 	// came through before the trial.
 	lossyCounts  = 5
 	leastPoliced = 0.5
-	// A line's own loss is forgotten where it lost less than ownCalm of it for ownMemory.
-	ownCalm   = 0.25
-	ownMemory = 1500 * time.Millisecond
+	// A line's own loss is forgotten where it lost less than ownCalm of it in all counts of as many packets as would
+	// have lost it ownLost.
+	ownCalm = 0.25
+	ownLost = 15
 )
 
 // lossTrial finds out why a line loses packets without a queue. Many providers limit a line by
@@ -58,7 +59,7 @@ const (
 //   - As much is lost: it is the line's own loss. The target is what it was, and the next trial
 //     comes after 10 s, 20 s, … 80 s, or when twice as much is lost. Above a tenth it comes after 2 s, 4 s, ….
 //
-// So a trial takes about a second, and up to 7.5 s with half of the rate where the loss goes with the rate in part.
+// So a trial takes about a second, and up to 7.5 s with about half of the rate where the loss goes with the rate in part.
 //
 // Without it, on a simulated line that polices 2 Mbit/s 16 to 22 % of packets were lost
 // (TestRateOnPolicedLines).
@@ -74,11 +75,11 @@ type lossTrial struct {
 	steps     int // how often the trial went on with less
 
 	wait, next time.Duration
-	own        float64       // the line's own loss, by the last trial
-	lossyAt    time.Duration // when it lost a part of that last
-	policed    bool          // by the last trial that told
-	below      float64       // the target that was set then, or since
-	lossy      uint8         // a bit for each of the last counts: some was lost there
+	own        float64 // the line's own loss, by the last trial
+	calm       int     // packets since it last lost ownCalm of that
+	policed    bool    // by the last trial that told
+	below      float64 // the target that was set then, or since
+	lossy      uint8   // a bit for each of the last counts: some was lost there
 }
 
 // try counts what a running trial shows, and says whether it goes on.
@@ -112,10 +113,13 @@ func (c *rateControl) try(now time.Duration, fates []fate) bool {
 	part := float64(t.gone) / expected
 	if told && t.steps < mostSteps && (part > little && part < ownPart || part > morePart) {
 		less := lessStep * c.target
-		if arrived, _ := c.delivered(c.latest - deliveryWindow); part < ownPart {
+		if part < ownPart {
 			t.loss = (t.loss + c.loss) / 2 // either may have been luck
-		} else if t.loss = c.loss; !math.IsInf(arrived, 1) {
-			less = min(less, c.lessThan(arrived))
+		} else {
+			t.loss = c.loss
+			if arrived, _ := c.delivered(c.latest - deliveryWindow); !math.IsInf(arrived, 1) {
+				less = min(less, c.lessThan(arrived))
+			}
 		}
 		t.since, t.all, t.gone = now, 0, 0
 		t.steps++
@@ -123,7 +127,7 @@ func (c *rateControl) try(now time.Duration, fates []fate) bool {
 		return true
 	}
 	t.running = false
-	if told && part <= little {
+	if told && part <= little && (t.steps == 0 || c.loss < ownPart*t.first) { // and not a spike of loss that ended
 		rate := t.delivered
 		if t.steps > 0 {
 			// Too much was sent a step before, and little enough now: between them.
@@ -136,7 +140,7 @@ func (c *rateControl) try(now time.Duration, fates []fate) bool {
 	if c.cut < t.began { // else there was a queue
 		c.set(max(t.from, c.target))
 	}
-	c.ownLoss(now, t.first)
+	c.ownLoss(now, max(t.first, c.loss))
 	return false
 }
 
@@ -145,8 +149,8 @@ func (c *rateControl) try(now time.Duration, fates []fate) bool {
 func (c *rateControl) mayTry(now time.Duration, loss float64) {
 	t := &c.trial
 	if loss >= ownCalm*t.own {
-		t.lossyAt = now
-	} else if now-t.lossyAt > ownMemory {
+		t.calm = 0
+	} else if t.calm += c.all; float64(t.calm)*t.own > ownLost {
 		t.own = 2 * c.loss // it was not the line's own, or is no more
 	}
 	if c.long > 0 || now-c.queued < queueMemory {
@@ -196,7 +200,7 @@ func (c *rateControl) police(now time.Duration, rate float64) {
 // ownLoss says that loss does not come from the rate.
 func (c *rateControl) ownLoss(now time.Duration, loss float64) {
 	t := &c.trial
-	t.policed, t.own, t.lossyAt = false, loss, now
+	t.policed, t.own, t.calm = false, loss, 0
 	first := firstTrialWait
 	if loss > muchLoss {
 		first = soonTrialWait

@@ -142,6 +142,7 @@ func TestTrialGoesOnWithLess(t *testing.T) {
 		"nothing is lost":                  {[]int{0}, true, policedPart * 2_200_000},
 		"as much is lost":                  {[]int{16}, false, from},
 		"more is lost, and then none":      {[]int{40, 0}, true, lessStep * at * between},
+		"a spike, and then as before":      {[]int{40, 24}, false, from},
 		"half as much, and then little":    {[]int{8, 4}, true, lessStep * at * between},
 		"half as much, and then as much":   {[]int{8, 24}, false, from},
 		"half as much each time":           {[]int{9, 12, 9}, false, from},
@@ -202,7 +203,11 @@ func TestTrialsOfSteadyLoss(t *testing.T) {
 			if l.control.trial.running && !running {
 				trials++
 			}
-			running = l.control.trial.running
+			if running = l.control.trial.running; !running && int(l.now/time.Second)%20 >= 17 {
+				l.demand = 10_000 // the picture rests: a packet now and then says nothing
+			} else {
+				l.demand = 0
+			}
 		}
 	}
 	t.Logf("%.1f trials in two minutes", float64(trials)/lines)
