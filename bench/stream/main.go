@@ -52,8 +52,7 @@ type bench struct {
 	runs    int
 	cold    int
 	presses int
-	content string // of quality; empty is each
-	mbps    int    // of quality; 0 is each
+	chosen  chosen
 }
 
 // measures are in the order in which they are taken.
@@ -89,9 +88,12 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&b.runs, "runs", 25, "warm first frames to measure, and as many prepared ones")
 	flag.IntVar(&b.cold, "cold", 5, "cold first frames to measure, cached and uncached each, and starts with each X server")
 	flag.IntVar(&b.presses, "presses", 120, "key presses to measure at each frame rate")
-	flag.StringVar(&b.content, "content", "", "measure the quality of this alone: `text`, game or model")
-	flag.IntVar(&b.mbps, "mbps", 0, "measure the quality at this bitrate alone: `2`, 6 or 12 Mbit/s")
+	flag.StringVar(&b.chosen.content, "content", "", "measure the quality of this alone: `text`, game or model")
+	flag.IntVar(&b.chosen.mbps, "mbps", 0, "measure the quality at this bitrate alone: `2`, 6 or 12 Mbit/s")
 	flag.Parse()
+	if err := b.chosen.check(qualityRates); err != nil {
+		return err
+	}
 	if b.bin, err = filepath.Abs(b.bin); err != nil {
 		return err
 	}

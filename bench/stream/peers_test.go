@@ -100,6 +100,7 @@ type peers struct {
 func BenchmarkPeers(b *testing.B) {
 	b.Chdir("../..")
 	p := &peers{B: b, report: report.New(os.Stdout), films: map[string]*film{}}
+	testkit.Must(b, p.chosen().check(peerQualityRates))
 	bin, err := filepath.Abs(*binFlag)
 	testkit.Must(b, err)
 	for _, name := range []string{"stream-host", "testapp"} {
@@ -263,13 +264,17 @@ func (p *peers) cpu(s *stage, labels map[string]any) {
 
 const decodedFrames = "document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames"
 
+var peerQualityRates = qualityRates[:2]
+
+func (p *peers) chosen() chosen { return chosen{*filmFlag, *rateFlag} }
+
 // similar compares what Chromium decodes with what the display showed.
 func (p *peers) similar(who product) {
 	taken := 0
 	for _, name := range slices.Sorted(maps.Keys(p.films)) {
 		f := p.films[name]
-		for _, mbps := range []int{2, 6} {
-			if *filmFlag != "" && *filmFlag != name || *rateFlag != 0 && *rateFlag != mbps {
+		for _, mbps := range peerQualityRates {
+			if !p.chosen().has(name, mbps) {
 				continue
 			}
 			taken++
@@ -289,7 +294,7 @@ func (p *peers) similar(who product) {
 		}
 	}
 	if taken == 0 {
-		p.Fatalf("no content %q at %d Mbit/s: there are text, game and model (where its viewer is installed) at 2 and 6", *filmFlag, *rateFlag)
+		p.Fatal(errNoModel)
 	}
 }
 

@@ -165,6 +165,32 @@ func (b *bench) films(ctx context.Context, keep bool) (all []film, err error) {
 	return all, nil
 }
 
+// qualityRates are the bitrates in Mbit/s, of bench-peers those without the last.
+var qualityRates = []int{2, 6, 12}
+
+// errNoModel says that of what was chosen nothing is there.
+var errNoModel = errors.New("the model is not there: its viewer is not installed")
+
+// chosen is what is compared; the zero value is all.
+type chosen struct {
+	content string
+	mbps    int
+}
+
+func (c chosen) check(rates []int) error {
+	if !slices.Contains([]string{"", "game", "model", "text"}, c.content) {
+		return fmt.Errorf("-content %q must be text, game or model", c.content)
+	}
+	if c.mbps != 0 && !slices.Contains(rates, c.mbps) {
+		return fmt.Errorf("-mbps %d must be one of %v", c.mbps, rates)
+	}
+	return nil
+}
+
+func (c chosen) has(content string, mbps int) bool {
+	return (c.content == "" || c.content == content) && (c.mbps == 0 || c.mbps == mbps)
+}
+
 // quality compares what Chromium decodes with what the display showed.
 func (b *bench) quality(ctx context.Context) error {
 	films, err := b.films(ctx, false)
@@ -173,8 +199,8 @@ func (b *bench) quality(ctx context.Context) error {
 	}
 	taken := 0
 	for _, f := range films {
-		for _, mbps := range []int{2, 6, 12} {
-			if b.content != "" && b.content != f.name || b.mbps != 0 && b.mbps != mbps {
+		for _, mbps := range qualityRates {
+			if !b.chosen.has(f.name, mbps) {
 				continue
 			}
 			taken++
@@ -184,7 +210,7 @@ func (b *bench) quality(ctx context.Context) error {
 		}
 	}
 	if taken == 0 {
-		return fmt.Errorf("no content %q at %d Mbit/s: there are text, game and model (where its viewer is installed) at 2, 6 and 12", b.content, b.mbps)
+		return errNoModel
 	}
 	return nil
 }

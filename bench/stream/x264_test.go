@@ -99,7 +99,10 @@ func TestX264(t *testing.T) {
 // x264 encodes the films with x264's preset veryfast, as it comes, at the same bitrates.
 func (p *peers) x264() {
 	for _, f := range p.films {
-		for _, mbps := range []int{2, 6} {
+		for _, mbps := range peerQualityRates {
+			if !p.chosen().has(f.name, mbps) {
+				continue
+			}
 			order, rested := f.order()
 			decoded := encode(p, f, order, mbps)
 			var moving, still []float64
@@ -153,4 +156,16 @@ func encode(tb testing.TB, f *film, order []int, mbps int) (decoded [][]byte) {
 		tb.Fatalf("x264 and a decoder gave %d of %d pictures: %v %s", len(decoded), len(order), err, problems.String())
 	}
 	return decoded
+}
+
+func TestChosen(t *testing.T) {
+	all, one := chosen{}, chosen{"text", 2}
+	for _, c := range []chosen{{"video", 2}, {"text", 3}, {"", 12}} {
+		if c.check(peerQualityRates) == nil {
+			t.Errorf("%+v is not refused", c)
+		}
+	}
+	if all.check(qualityRates) != nil || one.check(qualityRates) != nil || !all.has("game", 12) || !one.has("text", 2) || one.has("text", 6) || one.has("game", 2) {
+		t.Error("what is chosen")
+	}
 }
