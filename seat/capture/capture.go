@@ -140,6 +140,7 @@ type Pipeline struct {
 	bitrate  int // to set; 0 means no change
 	captured time.Time
 	changed  bool    // the picture in the encoder differs from the one before
+	with     preset  // of that picture
 	came     encoded // the last picture that left the encoder; zero once it was counted
 	deliver  bool    // frames go to OnFrame
 	stirred  bool    // the display changed since the last call of Stirred
@@ -238,7 +239,7 @@ func (p *Pipeline) encoded(data []byte, key bool, duration time.Duration) {
 	deliver, captured := p.deliver && !p.paused, p.captured
 	took := time.Since(captured)
 	if !key {
-		p.came = encoded{took: took, size: len(data), changed: p.changed}
+		p.came = encoded{took: took, size: len(data), changed: p.changed, with: p.with}
 	}
 	p.mu.Unlock()
 	if deliver {

@@ -159,7 +159,7 @@ func (p *Pipeline) count(came encoded) {
 		if full {
 			p.large = now
 		}
-		p.working.picture(now, came.took, full, preset(p.working.now.Load()))
+		p.working.picture(now, came.took, full, came.with)
 	}
 }
 
@@ -217,7 +217,7 @@ func (p *Pipeline) frame(ctx context.Context, key bool, since time.Time) error {
 		p.adjust(1.03)
 	}
 	p.mu.Lock()
-	p.captured, p.changed = now, !since.IsZero()
+	p.captured, p.changed, p.with = now, !since.IsZero(), preset(p.working.now.Load())
 	if key {
 		p.key = false
 	}

@@ -14,6 +14,7 @@ type encoded struct {
 	size int           // bytes
 	// changed is whether it differed from the one before.
 	changed bool
+	with    preset // that it was encoded with
 }
 
 // working joins effort with the measurements of this process. It is the loop's own, but
