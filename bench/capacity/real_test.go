@@ -93,7 +93,7 @@ func nothingLeft(t *testing.T, dir string) {
 		testkit.Must(t, err)
 		var left []string
 		for _, file := range processes {
-			if text, _ := os.ReadFile(file); strings.Contains(string(text), dir+"/") {
+			if text, _ := os.ReadFile(file); strings.Contains(string(text), dir+"/") || strings.Contains(string(text), dir+"\x00") {
 				left = append(left, string(text))
 			}
 		}

@@ -273,7 +273,7 @@ func (e *estimator) tell(now time.Duration) (bps int, changed bool) {
 	e.protecting.add(now, 0)
 	e.beside.add(now, 0)
 	bps = int(e.control.target)
-	if full := e.control.full(now) && bps < e.control.max; full || e.control.mayBeFull() && !e.control.trial.running {
+	if e.control.full(now) && bps < e.control.max || e.control.unexplained() && !e.control.trial.running {
 		bps = int(max(e.control.target-e.repeats.bps-e.protecting.bps-e.beside.bps, e.control.target/2))
 	}
 	down := bps < e.bps-e.bps/20

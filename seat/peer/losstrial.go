@@ -106,6 +106,7 @@ func (c *rateControl) try(now time.Duration, fates []fate) bool {
 	if !told && now-t.since < trialLength {
 		return true
 	}
+	// Where little is sent, half of that is enough if nothing is lost.
 	told = told || t.steps > 0 && t.gone == 0 && expected >= stepLost/2
 	c.loss = float64(t.gone) / float64(max(t.all, 1))
 	c.floor.update(now, c.loss)
@@ -209,13 +210,13 @@ func (c *rateControl) ownLoss(now time.Duration, loss float64) {
 	t.next = now + t.wait
 }
 
-// mayBeFull says that the line loses some and no trial has told yet that it is its own loss. Then
-// what is sent again comes out of the target, as on a line that is known to be full: else it adds to what
-// the line drops, and is dropped itself and sent again. Measured on a line of 2 Mbit/s that holds 30 ms: of 25 new
-// packets it dropped 10, and 75 of 85 that were sent again at the same time.
-func (c *rateControl) mayBeFull() bool {
-	return c.loss >= trialLoss && (c.trial.own == 0 || c.loss > 2*c.trial.own)
-}
+// mayBeFull says that the line is full, or that it may be (unexplained). Then what is sent again comes out of the target:
+// else it adds to what the line drops, and is dropped itself and sent again. Measured on a line of 2 Mbit/s that holds
+// 30 ms: of 25 new packets it dropped 10, and 75 of 85 that were sent again at the same time.
+func (c *rateControl) mayBeFull(now time.Duration) bool { return c.full(now) || c.unexplained() }
+
+// unexplained says that the line loses some and no trial has told yet that it is its own loss.
+func (c *rateControl) unexplained() bool { return c.loss >= trialLoss && c.loss > 2*c.trial.own }
 
 // trialRepeats is what lost packets that are sent again may use while a trial runs, as a part of
 // the target.

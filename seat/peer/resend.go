@@ -47,7 +47,7 @@ func (e *estimator) repeatBudget(now time.Duration) float64 {
 		return max(e.control.trialRepeats()*e.control.target, lowestBPS)
 	}
 	e.protecting.add(now, 0)
-	if e.control.full(now) || e.control.mayBeFull() {
+	if e.control.mayBeFull(now) {
 		return max(e.control.target/2-e.protecting.bps, leastRepeats)
 	}
 	return 2*e.control.target - e.protecting.bps
@@ -88,7 +88,7 @@ func (e *estimator) waits(s *stream, own uint16, now time.Duration) bool {
 	if first {
 		p.asked = now
 	}
-	low := e.control.trial.running || e.control.full(now) || e.control.mayBeFull()
+	low := e.control.trial.running || e.control.mayBeFull(now)
 	return first && p.again == 0 && low && e.overtaken > mostlyOvertaken
 }
 
