@@ -430,7 +430,10 @@ func TestPlaceAtSeveralBrains(t *testing.T) {
 // still hear of the person.
 func TestToldWhereAPageConnectsAgain(t *testing.T) {
 	s := newLineSite(t)
+	var streams sync.WaitGroup // the server's Close does not wait for WebSockets
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		streams.Add(1)
+		defer streams.Done()
 		ws, err := websocket.Accept(rw, r, nil)
 		if err == nil {
 			err = s.told.Stream(r.Context(), ws)
@@ -468,6 +471,7 @@ func TestToldWhereAPageConnectsAgain(t *testing.T) {
 		<-ended
 		server.CloseClientConnections()
 		server.Close()
+		streams.Wait()
 	})
 	before := s.comes("p", 0)
 	testkit.Until(t, "the person is told of", hears("p"))

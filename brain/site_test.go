@@ -73,7 +73,7 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	s := &site{t: t, ctx: ctx, consul: testkit.StartConsul(t), signer: testkit.Signer(t),
-		logs: &logs{t: t.Output()}, seats: map[string]*seat{}}
+		logs: &logs{t: testkit.Output(t)}, seats: map[string]*seat{}}
 	s.verify = ticket.NewVerifier(s.signer.Public())
 	s.fleet = s.open(s.consul.Address)
 	_, err := s.fleet.RegisterInstance(ctx, wire.RouterService, wire.Instance{ID: "router", Site: "dc1", Address: "127.0.0.1:1", Key: router.Key()})

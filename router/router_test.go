@@ -120,7 +120,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 		Signer: g.signer, Verifier: ticket.NewVerifier(g.signer.Public()),
 		ICE: ICE{STUN: []string{"stun:stun.example:3478"}},
 		Web: testWeb, Chance: func() float64 { return 0 },
-		Log: slog.New(slog.NewTextHandler(io.MultiWriter(g.logs, testWriter{t}), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewTextHandler(io.MultiWriter(g.logs, testkit.Output(t)), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
 		c(&cfg)
@@ -136,13 +136,6 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 		g.router.Close()
 	})
 	return g
-}
-
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(b []byte) (int, error) {
-	w.t.Logf("%s", bytes.TrimSpace(b))
-	return len(b), nil
 }
 
 // call makes a request, and checks it and its answer against the OpenAPI document.

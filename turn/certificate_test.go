@@ -38,7 +38,7 @@ func newCertificate(t *testing.T, dir string) string {
 func TestCertificateIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	file := newCertificate(t, dir)
-	c, err := LoadCertificate(file, file, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	c, err := LoadCertificate(file, file, testkit.Logger(t))
 	testkit.Must(t, err)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", c.Config())
 	testkit.Must(t, err)

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -43,7 +42,7 @@ func start(t *testing.T, change func(*Config)) *site {
 	cfg := Config{Realm: "test", Secrets: []ticket.TURNSecret{current, previous}, RelayIP: netip.MustParseAddr("127.0.0.1"),
 		PortMin: uint16(ports[0]), PortMax: uint16(ports[len(ports)-1]), PerName: 8, Relays: 32, Rate: 10 << 20, MaxAge: time.Hour, Loopback: true,
 		Conns: guard.Limits{Unproven: 20, Proven: 20, Calm: 500 * time.Millisecond, Busy: 200 * time.Millisecond},
-		Log:   slog.New(slog.NewTextHandler(t.Output(), nil))}
+		Log:   testkit.Logger(t)}
 	if change != nil {
 		change(&cfg)
 	}

@@ -2,7 +2,6 @@ package web_test
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strconv"
@@ -33,7 +32,7 @@ func startTURN(t *testing.T, at home, life time.Duration) *relay {
 	r := &relay{low: ports[0], high: ports[len(ports)-1], life: life}
 	server, err := turn.New(turn.Config{Realm: "test", Secrets: []ticket.TURNSecret{turnSecret}, RelayIP: netip.MustParseAddr("127.0.0.1"),
 		PortMin: uint16(r.low), PortMax: uint16(r.high), PerName: 16, Relays: 64, Rate: 5 << 20, MaxAge: time.Hour, Loopback: true,
-		Conns: guard.Limits{Unproven: 100, Proven: 100, Calm: 10 * time.Second, Busy: 2 * time.Second}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		Conns: guard.Limits{Unproven: 100, Proven: 100, Calm: 10 * time.Second, Busy: 2 * time.Second}, Log: testkit.Logger(t)})
 	testkit.Must(t, err)
 	server.Nodes([]wire.Node{{Name: "seat-1", Media: []string{"127.0.0.1:1024-65535"}}})
 	tcp, err := at.listen()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -18,6 +17,7 @@ import (
 
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
@@ -131,7 +131,7 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // lead runs a leader until stop.
 func (w *world) lead(name string) (stop func()) {
-	k := New(Config{Site: "here", Brain: name, Store: w, Registry: w, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil))})
+	k := New(Config{Site: "here", Brain: name, Store: w, Registry: w, Log: testkit.Logger(w.t)})
 	k.client = &http.Client{Transport: w}
 	k.every = w.every
 	ctx, cancel := context.WithCancel(w.t.Context())

@@ -1,7 +1,6 @@
 package nomad
 
 import (
-	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -45,7 +44,7 @@ plugin "raw_exec" {
 	n.WaitReady("raw_exec")
 	admin := open(n.Token)
 	checks := open("")
-	f := NewFollower(checks, time.Hour, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	f := NewFollower(checks, time.Hour, testkit.Logger(t))
 	for _, name := range []string{"apps", wire.FetchNamespace} {
 		_, err := admin.api.Namespaces().Register(&api.Namespace{Name: name}, nil)
 		testkit.Must(t, err)

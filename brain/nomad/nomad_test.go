@@ -166,7 +166,7 @@ plugin "raw_exec" {
 ` + more)
 	// In a brain's task Nomad sets this to the brain's namespace.
 	t.Setenv("NOMAD_NAMESPACE", "default")
-	c, err := Open(Config{Address: n.Address, Namespace: "apps", Log: slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), log), nil))})
+	c, err := Open(Config{Address: n.Address, Namespace: "apps", Log: slog.New(slog.NewTextHandler(io.MultiWriter(testkit.Output(t), log), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

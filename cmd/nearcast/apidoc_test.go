@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -196,7 +195,7 @@ func main() {
 func guideRouter(t *testing.T, consul *testkit.Consul) (url string) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	log := testkit.Logger(t)
 	f, err := fleet.Open(fleet.Config{Address: consul.Address, Log: log})
 	testkit.Must(t, err)
 	brain, err := f.RegisterInstance(ctx, wire.BrainService, wire.Instance{ID: "b1", Site: "dc1", URL: "ws://127.0.0.1:9", Address: "127.0.0.1:9"})

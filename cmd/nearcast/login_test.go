@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -60,7 +59,7 @@ func TestLoginWalk(t *testing.T) {
 	}))
 	defer brain.Close()
 
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	log := testkit.Logger(t)
 	f, err := fleet.Open(fleet.Config{Address: consul.Address, Log: log})
 	testkit.Must(t, err)
 	defer f.Close()

@@ -13,6 +13,9 @@
 //	           plan_test.go:21: 3 seats, want 4
 //	231 passed, 1 failed, 1 skipped
 //
+// A data race that comes while no test runs fails a package and no test, and go test leaves it
+// in the output of one that passed: it is shown with the package.
+//
 // It exits with 1 when a test failed, when a package did not build, and when no test ran.
 package main
 

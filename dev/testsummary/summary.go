@@ -74,6 +74,7 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 	output := make(map[test]*bytes.Buffer)
 	builds := make(map[string]string)
 	failedIn := make(map[string]bool)
+	stray := make(map[string][]string)
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -104,8 +105,12 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 		}
 		delete(output, id)
 		if e.Test == "" {
-			s.endPackage(e, builds[e.FailedBuild], text, failedIn[e.Package], output, out)
+			s.endPackage(e, builds[e.FailedBuild], strings.Join(stray[e.Package], "")+text, failedIn[e.Package], output, out)
+			delete(stray, e.Package)
 			continue
+		}
+		if e.Action != "fail" {
+			stray[e.Package] = append(stray[e.Package], strays(text)...)
 		}
 		switch e.Action {
 		case "pass":
@@ -114,7 +119,7 @@ func read(in io.Reader, out io.Writer) (*summary, error) {
 			s.skips = append(s.skips, skip{id, reason(text)})
 		case "fail":
 			s.failed++
-			s.failures = append(s.failures, failure{id, said(text)})
+			s.failures = append(s.failures, failure{id, told(text)})
 			failedIn[e.Package] = true
 			fmt.Fprint(out, text)
 		}
@@ -143,7 +148,7 @@ func (s *summary) endPackage(e event, build, text string, hasFailed bool, output
 		}
 		if !hasFailed || len(running) > 0 {
 			if why.said == nil {
-				why.said = said(text)
+				why.said = told(text)
 			}
 			if len(running) > 0 {
 				why.said = append(why.said, cut("was running: "+strings.Join(running, ", ")))
@@ -164,7 +169,7 @@ const most = 8
 
 var (
 	position = regexp.MustCompile(`^\s*[\w.-]+\.go:\d+: `)
-	crash    = regexp.MustCompile(`^(panic|fatal error|signal): |^\*\*\* Test killed `)
+	crash    = regexp.MustCompile(`^(panic|fatal error|signal): |^\*\*\* Test killed |http: panic serving `)
 )
 
 // said returns the last lines of a test that begin with a position, without what follows

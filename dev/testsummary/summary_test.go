@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,6 +44,44 @@ func TestSaid(t *testing.T) {
 	}
 }
 
+// TestRaceBetweenTests reads a race that came when one test had ended and the next had not
+// begun. Go counts it for the package alone, and the output is that of a test that passed.
+func TestRaceBetweenTests(t *testing.T) {
+	report := "==================\nWARNING: DATA RACE\nRead at 0x00c000018258 by goroutine 10:\n  example.com/a/one.(*site).stop()\n      /src/a/one/site.go:8 +0x44\n  testing.tRunner()\n      /go/testing.go:2036 +0x21c\n" +
+		"\nPrevious write at 0x00c000018258 by goroutine 9:\n  example.com/a/one.begin.func1()\n      /src/a/one/a_test.go:7 +0x56\n==================\n"
+	events := []event{
+		{Action: "output", Package: "one", Test: "TestA", Output: "=== RUN   TestA\n"},
+		{Action: "output", Package: "one", Test: "TestA", Output: "--- PASS: TestA (0.00s)\n" + report},
+		{Action: "pass", Package: "one", Test: "TestA"},
+		{Action: "output", Package: "one", Output: "FAIL\n"},
+		{Action: "fail", Package: "one", Elapsed: 1},
+	}
+	var lines, shown bytes.Buffer
+	for _, e := range events {
+		if err := json.NewEncoder(&lines).Encode(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := read(&lines, &shown)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := report + "FAIL\nFAIL  one  1.0s\n"; shown.String() != want {
+		t.Errorf("shown: %s", &shown)
+	}
+	shown.Reset()
+	s.print(&shown)
+	want := `
+failed   package one
+           DATA RACE: Read by goroutine 10: one.(*site).stop site.go:8, testing.tRunner testing.go:2036
+           DATA RACE: Previous write by goroutine 9: one.begin.func1 a_test.go:7
+1 passed, 1 failed, 0 skipped
+`
+	if shown.String() != want {
+		t.Errorf("the end: %s", &shown)
+	}
+}
+
 // TestReal reads what a real go test says of a package where a test passes, one
 // fails, one is skipped, one crashes and one package does not build.
 func TestReal(t *testing.T) {
@@ -73,6 +112,18 @@ func TestReal(t *testing.T) {
 		"panics": {
 			source: `func TestA(t *testing.T) { var none []int; _ = none[len(t.Name())] }`,
 			last:   "0 passed, 1 failed, 0 skipped", shows: []string{"failed   TestA (example)\n           panic: runtime error: index out of range [5] with length 0"},
+		},
+		"races outside a test": {
+			source: `var n int; func TestMain(m *testing.M) { end := make(chan bool); go func() { n++; close(end) }(); n++; <-end; m.Run() }; func TestA(t *testing.T) {}`, args: []string{"-race"},
+			last: "1 passed, 1 failed, 0 skipped", shows: []string{"WARNING: DATA RACE\n", "failed   package example\n           DATA RACE: ", " by goroutine ", ": example.TestMain a_test.go:5, main.main _testmain.go:"},
+		},
+		"races in a test": {
+			source: `func TestA(t *testing.T) { n, end := 0, make(chan bool); go func() { n++; close(end) }(); n++; <-end }`, args: []string{"-race"},
+			last: "0 passed, 1 failed, 0 skipped", shows: []string{"failed   TestA (example)\n           DATA RACE: ", "testing.go:"},
+		},
+		"a handler fails a test that has ended": {
+			source: `import ("net/http"; "net/http/httptest"); var s *httptest.Server; func TestA(t *testing.T) { s = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("late") })) }; func TestB(t *testing.T) { http.Get(s.URL); s.Close() }`,
+			last:   "2 passed, 1 failed, 0 skipped", shows: []string{"failed   package example\n           ", "http: panic serving ", ": Fail in goroutine after TestA has completed\n2 passed"},
 		},
 		"crashes outside a test": {
 			source: `func TestMain(m *testing.M) { panic("no display") }`,

@@ -94,7 +94,7 @@ func good(t *testing.T, id string) wire.Seat {
 		Progress: wire.Progress{Phase: wire.PhaseReady, Fraction: 1}, Since: time.Now().UTC()}
 }
 
-func logTo(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+func logTo(t *testing.T) *slog.Logger { return testkit.Logger(t) }
 
 func newRegistrar(t *testing.T, dir, consul string) *Registrar {
 	return New(Config{Dir: dir, Consul: wire.ConsulRef{Address: consul}, Listen: wire.Listen{Media: "127.0.0.1", PortMin: 20000, PortMax: 20999}, Log: logTo(t)})

@@ -38,6 +38,7 @@ var retired = []struct {
 		},
 		instead: "where it is now: docs/ARCHITECTURE.md",
 	},
+	{phrases: []string{"t.output(), nil)"}, instead: "testkit.Logger(t), which ends with the test: a late line is a data race"},
 	{words: []string{"atlas"}, instead: `"coordinate map"`, but: regexp.MustCompile(`ripe atlas`)},
 	{words: []string{"whereabouts", "birth", "births"}, instead: "a word of the glossary"},
 	{

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"slices"
 	"sync"
@@ -18,7 +17,7 @@ import (
 
 func open(t *testing.T, consul *testkit.Consul) *Fleet {
 	t.Helper()
-	f, err := Open(Config{Address: consul.Address, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	f, err := Open(Config{Address: consul.Address, Log: testkit.Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"reflect"
 	"strings"
@@ -134,7 +133,7 @@ func TestRecordPolicies(t *testing.T) {
 // openAs is open with a token.
 func openAs(t *testing.T, consul *testkit.Consul, token string) *Fleet {
 	t.Helper()
-	f, err := Open(Config{Address: consul.Address, Token: token, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	f, err := Open(Config{Address: consul.Address, Token: token, Log: testkit.Logger(t)})
 	testkit.Must(t, err)
 	t.Cleanup(f.Close)
 	return f

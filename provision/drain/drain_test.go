@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -106,7 +105,7 @@ func (h *node) config() Config {
 	return Config{
 		Meta: h.cloud.IMDS(), Group: h.cloud.Client(), Lifecycle: awsapi.Lifecycle{Group: "prod-stream-cpu", Hook: "drain"},
 		Node: h.node, Poll: 20 * time.Millisecond, Beat: 50 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(h.t.Output(), nil)),
+		Log: testkit.Logger(h.t),
 	}
 }
 

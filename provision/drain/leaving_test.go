@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -46,7 +45,7 @@ func TestRebalance(t *testing.T) {
 	cloud := awstest.New(t)
 	nomad, meta := drains{make(chan time.Duration, 8)}, &looks{Metadata: cloud.IMDS()}
 	c := Config{Meta: meta, Node: nomad, Poll: 10 * time.Millisecond, Leaving: TellLeaving(dir),
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		Log: testkit.Logger(t)}
 	told := func() (said wire.Leaving) {
 		if text, err := os.ReadFile(filepath.Join(dir, wire.LeavingFile)); err == nil {
 			testkit.Must(t, json.Unmarshal(text, &said))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -93,7 +92,7 @@ func newSick(t *testing.T) *sick {
 			return nil
 		},
 		Group: s.cloud.Client(), Meta: s.cloud.IMDS(), Lifecycle: awsapi.Lifecycle{Group: "prod-edge"},
-		Dead: 30 * time.Millisecond, Spread: time.Millisecond, Poll: 2 * time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Dead: 30 * time.Millisecond, Spread: time.Millisecond, Poll: 2 * time.Millisecond, Log: testkit.Logger(t),
 	}
 	return s
 }

@@ -3,7 +3,6 @@ package ready
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,7 +41,7 @@ func newStarting(t *testing.T) *starting {
 			return nil
 		},
 		Mark:   func() error { s.marks.Add(1); return nil },
-		Within: time.Minute, Poll: 10 * time.Millisecond, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Within: time.Minute, Poll: 10 * time.Millisecond, Log: testkit.Logger(t),
 	}
 	return s
 }

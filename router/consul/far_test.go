@@ -112,7 +112,7 @@ func TestFar(t *testing.T) {
 	t.Run("run", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		t.Cleanup(cancel)
-		logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+		logger := testkit.Logger(t)
 		sites := testSites(ctx, t, logger, "home", "far")
 		far, err := fleet.Open(fleet.Config{Address: sites[1].consul.Address, Log: logger})
 		testkit.Must(t, err)

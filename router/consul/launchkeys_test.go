@@ -3,7 +3,6 @@ package consul
 import (
 	"context"
 	"crypto/ed25519"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,7 +26,7 @@ func TestLaunchKeys(t *testing.T) {
 	t.Run("run", func(t *testing.T) { // so that all has ended when leaks are looked for
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		t.Cleanup(cancel)
-		logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+		logger := testkit.Logger(t)
 		sites := testSites(ctx, t, logger, "near", "far")
 		// The operator stands at one site, and writes to all through its agent.
 		operator, err := fleet.Open(fleet.Config{Address: sites[0].consul.Address, Log: logger})

@@ -138,7 +138,7 @@ func TestSites(t *testing.T) {
 	t.Run("run", func(t *testing.T) { // so that all has ended when leaks are looked for
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 		t.Cleanup(cancel)
-		logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+		logger := testkit.Logger(t)
 		sites := testSites(ctx, t, logger, "near", "middle", "far")
 		near, far := sites[0], sites[2]
 		view := func(s *testSite) (out wire.SitesResponse) { s.call(ctx, "GET", "/v1/sites", "", &out); return }

@@ -47,7 +47,7 @@ func router(t *testing.T, handle http.HandlerFunc) (address string) {
 func monitor(t *testing.T, log io.Writer, urls ...string) *Monitor {
 	t.Helper()
 	if log == nil {
-		log = t.Output()
+		log = testkit.Output(t)
 	}
 	m := New(Config{Log: slog.New(slog.NewTextHandler(log, nil)), Token: func(site string) string { return "of " + site }})
 	ctx, stop := context.WithCancel(t.Context())

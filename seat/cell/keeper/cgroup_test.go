@@ -2,7 +2,6 @@ package keeper
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +26,7 @@ func TestCellCgroup(t *testing.T) {
 	if internet.Available() == nil {
 		s.Network = wire.NetworkInternet
 	}
-	k := &keeper{spec: s, log: slog.New(slog.NewTextHandler(t.Output(), nil)), root: true}
+	k := &keeper{spec: s, log: testkit.Logger(t), root: true}
 	testkit.Must(t, k.identities())
 	made, err := k.cellOf()
 	defer k.endCell()

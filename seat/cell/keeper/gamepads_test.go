@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,7 +76,7 @@ func TestGamepadFiles(t *testing.T) {
 	s := newSpec(t, true)
 	s.Display.Gamepads, s.Cell.Uinput = true, true
 	kernel := fakeKernel{make(chan []byte, 9), make(chan struct{}), new(sync.Once)}
-	k := &keeper{spec: s, log: slog.New(slog.NewTextHandler(t.Output(), nil)), root: true, makePad: func(i int) (*uinput.Device, error) {
+	k := &keeper{spec: s, log: testkit.Logger(t), root: true, makePad: func(i int) (*uinput.Device, error) {
 		return &uinput.Device{Number: unix.Mkdev(1, []uint32{3, 5, 3, 3}[i]), Kernel: kernel}, nil
 	}}
 	testkit.Must(t, k.identities())
@@ -120,7 +119,7 @@ func TestGamepadFilesFail(t *testing.T) {
 	write(t, filepath.Join(dir, wire.GamepadLibrary), "")
 	s.Display.Gamepads, s.Cell.Uinput, s.StreamHost = true, true, filepath.Join(dir, "stream-host")
 	kernel := fakeKernel{make(chan []byte, 9), make(chan struct{}), new(sync.Once)}
-	k := &keeper{spec: s, log: slog.New(slog.NewTextHandler(t.Output(), nil)), makePad: func(i int) (*uinput.Device, error) {
+	k := &keeper{spec: s, log: testkit.Logger(t), makePad: func(i int) (*uinput.Device, error) {
 		if i == 2 {
 			return nil, os.ErrNotExist
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -130,7 +129,7 @@ func makeCell(t *testing.T, s wire.Spec) (*cell.Client, error) {
 // keepCell is makeCell with the keeper of that cell.
 func keepCell(t *testing.T, s wire.Spec) (*keeper, *cell.Client, error) {
 	t.Helper()
-	k := &keeper{spec: s, log: slog.New(slog.NewTextHandler(t.Output(), nil)), root: os.Geteuid() == 0}
+	k := &keeper{spec: s, log: testkit.Logger(t), root: os.Geteuid() == 0}
 	testkit.Must(t, k.identities())
 	made, err := k.cellOf()
 	t.Cleanup(k.endCell)
