@@ -351,11 +351,12 @@ func TestSeatThatFailsToStart(t *testing.T) {
 	published := s.published("bad")
 	begin := time.Now()
 	b := s.brain("b1")
+	// A person who came before that would have a seat of their own dispatched beside the warm one.
+	s.until("the failure is published", func() bool { return published().Capacity.Failing == end.Public().String() })
 	p := s.play(b, "bad")
 	if got := p.expect(wire.MsgRefused).Problem; got.Type != wire.ProblemStartFailed || got.Detail != end.Public().String() {
 		t.Errorf("refused %+v", got)
 	}
-	s.until("the failure is published", func() bool { return published().Capacity.Failing == end.Public().String() })
 	// The object's name is for operators.
 	if _, body := call(t, http.MethodGet, b.internal+"/v1/failing"); !strings.Contains(body, end.Detail) {
 		t.Errorf("operators are told %s", body)

@@ -99,78 +99,80 @@ func raw(t *testing.T, b *replica, from string) (net.Conn, *bufio.Reader) {
 	return c, r
 }
 
-func TestTricklersAreCut(t *testing.T) {
-	s := newSite(t, brain.App{ID: "viewer", Version: 1, Max: 0})
+func TestTricklingFrameIsCut(t *testing.T) {
+	s := newSite(t)
 	b := s.brain("b1")
+	c, r := raw(t, b, "127.0.1.1")
+	c.Write([]byte{0x81, 0x80 | 126, 0x10, 0, 0, 0, 0, 0}) // 4096 bytes are to come
+	begin := time.Now()
+	gone := make(chan struct{})
+	go func() { io.Copy(io.Discard, r); close(gone) }()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for open := true; open; {
+		select {
+		case <-gone:
+			open = false
+		case <-tick.C:
+			c.Write([]byte{' '})
+		}
+	}
+	if d := time.Since(begin); d > 7*time.Second {
+		t.Errorf("a message that trickles was cut after %v", d)
+	}
+	s.until("it is counted", func() bool { return b.cuts("slow") == 1 })
+}
 
-	t.Run("in a frame", func(t *testing.T) {
-		t.Parallel()
-		c, r := raw(t, b, "127.0.1.1")
-		c.Write([]byte{0x81, 0x80 | 126, 0x10, 0, 0, 0, 0, 0}) // 4096 bytes are to come
-		begin := time.Now()
-		gone := make(chan struct{})
-		go func() { io.Copy(io.Discard, r); close(gone) }()
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for open := true; open; {
-			select {
-			case <-gone:
-				open = false
-			case <-tick.C:
-				c.Write([]byte{' '})
-			}
+func TestTricklingRequestIsCut(t *testing.T) {
+	s := newSite(t)
+	b := s.brain("b1")
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	begin := time.Now()
+	gone := make(chan struct{})
+	go func() { io.Copy(io.Discard, c); close(gone) }()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	c.Write([]byte("GET /v1/connect HTTP/1.1\r\nHost: x\r\nX-Slow: "))
+	for open := true; open; {
+		select {
+		case <-gone:
+			open = false
+		case <-tick.C:
+			c.Write([]byte{'a'})
 		}
-		if d := time.Since(begin); d > 7*time.Second {
-			t.Errorf("a message that trickles was cut after %v", d)
+	}
+	if d := time.Since(begin); d > 12*time.Second {
+		t.Errorf("a request that trickles was cut after %v", d)
+	}
+}
+
+func TestPersonWithoutHelloIsCut(t *testing.T) {
+	s := newSite(t)
+	b := s.brain("b1")
+	begin := time.Now()
+	if _, err := s.dial(b).next(); err == nil {
+		t.Error("a message without hello")
+	}
+	if d := time.Since(begin); d < 8*time.Second || d > 12*time.Second {
+		t.Errorf("a person without hello was cut after %v, and has 10 s", d)
+	}
+}
+
+func TestPingsWithoutEndAreCut(t *testing.T) {
+	s := newSite(t)
+	b := s.brain("b1")
+	c, r := raw(t, b, "127.0.2.1")
+	go io.Copy(io.Discard, r)
+	for range 1000 { // until the brain closes
+		if _, err := c.Write([]byte{0x89, 0x80, 0, 0, 0, 0}); err != nil {
+			break
 		}
-		s.until("it is counted", func() bool { return b.cuts("slow") == 1 })
-	})
-	t.Run("in the request", func(t *testing.T) {
-		t.Parallel()
-		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		begin := time.Now()
-		gone := make(chan struct{})
-		go func() { io.Copy(io.Discard, c); close(gone) }()
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		c.Write([]byte("GET /v1/connect HTTP/1.1\r\nHost: x\r\nX-Slow: "))
-		for open := true; open; {
-			select {
-			case <-gone:
-				open = false
-			case <-tick.C:
-				c.Write([]byte{'a'})
-			}
-		}
-		if d := time.Since(begin); d > 12*time.Second {
-			t.Errorf("a request that trickles was cut after %v", d)
-		}
-	})
-	t.Run("no hello", func(t *testing.T) {
-		t.Parallel()
-		begin := time.Now()
-		if _, err := s.dial(b).next(); err == nil {
-			t.Error("a message without hello")
-		}
-		if d := time.Since(begin); d < 8*time.Second || d > 12*time.Second {
-			t.Errorf("a person without hello was cut after %v, and has 10 s", d)
-		}
-	})
-	t.Run("pings", func(t *testing.T) {
-		t.Parallel()
-		c, r := raw(t, b, "127.0.2.1")
-		go io.Copy(io.Discard, r)
-		for range 1000 { // until the brain closes
-			if _, err := c.Write([]byte{0x89, 0x80, 0, 0, 0, 0}); err != nil {
-				break
-			}
-		}
-		s.until("it is cut", func() bool { return b.cuts("flood") >= 1 })
-	})
+	}
+	s.until("it is cut", func() bool { return b.cuts("flood") >= 1 })
 }
 
 func TestPersonWhoDoesNotRead(t *testing.T) {
