@@ -43,7 +43,7 @@ type growth struct {
 // nodeless is what is known of an app of which no seat has a node, while seats wait for one. A seat on a node ends it.
 type nodeless struct {
 	seats, people stretch   // since when its seats, and people at this brain, wait
-	unfit         time.Time // since when its job excludes all nodes that are there
+	unfit         stretch   // since when its job excludes all nodes that are there
 	gaveUp        time.Time // when people of a version had waited in vain
 	version       uint64
 }
@@ -56,6 +56,14 @@ func (s *stretch) seen(now time.Time) {
 		s.since = now
 	}
 	s.last = now
+}
+
+// lasts is how long it has gone on, 0 where it is over.
+func (s *stretch) lasts(now time.Time) time.Duration {
+	if s.since.IsZero() || now.Sub(s.last) > nodelessFor {
+		return 0
+	}
+	return now.Sub(s.since)
 }
 
 // postGrowth serves wire.GrowthPath.
@@ -98,11 +106,10 @@ func (st *state) noteNoNode(id string, now time.Time) {
 	if l := st.lines[id]; l != nil && l.own > 0 {
 		n.people.seen(now)
 	}
-	switch {
-	case a.app.Pool == allPools || !a.allUnfit(): // nodes of another pool may be other nodes
-		n.unfit = time.Time{}
-	case n.unfit.IsZero():
-		n.unfit = now
+	if a.app.Pool == allPools || !a.allUnfit() { // nodes of another pool may be other nodes
+		n.unfit = stretch{}
+	} else {
+		n.unfit.seen(now)
 	}
 	if w := st.awaitsNode(a, now); w.late && !w.waits {
 		n.gaveUp, n.version = now, a.app.Version
@@ -121,14 +128,10 @@ type nodeWait struct {
 // awaitsNode says whether people wait for a node, as the app has no seat on one. It changes nothing. mu is held.
 func (st *state) awaitsNode(a *appView, now time.Time) nodeWait {
 	n := a.nodeless
-	if !a.nodelessNow() || !n.unfit.IsZero() && now.Sub(n.unfit) >= unfitFor {
+	if !a.nodelessNow() || n.unfit.lasts(now) >= unfitFor {
 		return nodeWait{left: -1}
 	}
-	from := now
-	if now.Sub(n.people.last) <= nodelessFor {
-		from = n.people.since
-	}
-	return st.nodeFor(a, from, now)
+	return st.nodeFor(a, now.Add(-n.people.lasts(now)), now)
 }
 
 // allUnfit reports whether the job of an app excludes all nodes that are there.

@@ -298,3 +298,22 @@ func TestToAskIsToChangeNothing(t *testing.T) {
 		}
 	}
 }
+
+// That a job excluded all nodes an hour ago does not count for somebody who comes now.
+func TestUnfitAnHourAgo(t *testing.T) {
+	t.Parallel()
+	s := newZeroSite(t)
+	s.unfit = true
+	grows := func() { s.grows(12*time.Minute, time.Minute, "stream-cpu") }
+	if got := s.endsWithin(s.comes("anna", 0), time.Hour, grows); got < unfitFor {
+		t.Fatalf("ended after %s", got)
+	}
+	for n := range s.children {
+		id := fmt.Sprintf("child-%d", n+1)
+		s.jobsChanged(JobsChange{Children: map[string]Child{id: {ID: id, App: game, Version: 1, State: ChildDead, End: &wire.End{Reason: wire.ReasonRetired}}}})
+	}
+	s.at = s.at.Add(time.Hour)
+	if got := s.endsWithin(s.comes("ben", 0), time.Hour, grows); got < unfitFor {
+		t.Errorf("ended after %s", got)
+	}
+}
