@@ -119,7 +119,7 @@ func (f *fleet) take(apps []string) (changed bool) {
 		entry := entryOf(node, f.ready[node])
 		more := len(node) + 1
 		for _, app := range apps {
-			more += len(lateItem) + len(app) + len(entry) + 1
+			more += needs(app, entry)
 		}
 		if size += more; size > nodesLimit {
 			break
@@ -167,6 +167,9 @@ func (f *fleet) had(t turn) {
 	f.late[t.of] = left
 }
 
+// needs is how many bytes of the variable an entry takes.
+func needs(app, entry string) int { return len(lateItem) + len(app) + len(entry) + 1 }
+
 // done notes that the turns of an app's version are over. began has the index at which each of them began, in the order of
 // waves, and later the same by node for turns of later nodes. A turn reaches each node that is ready then. A node that
 // has changed since may have missed it: it is to fetch the app, as one that came later. One that is away now counts as
@@ -184,7 +187,7 @@ func (f *fleet) done(app string, began []uint64, later map[string]uint64) {
 			continue
 		}
 		entry := entryOf(node, changed)
-		if more := len(lateItem) + len(app) + len(entry) + 1; ready && size+more <= nodesLimit {
+		if more := needs(app, entry); ready && size+more <= nodesLimit {
 			f.late[app], size = append(f.late[app], entry), size+more
 		} else {
 			delete(f.seen, node)

@@ -127,7 +127,6 @@ type Pipeline struct {
 	usage   usage
 	asked   float64 // what the encoder was told: bps · stretch · usage
 	lack    lack
-	moves   bool      // the next picture is one of a motion
 	large   time.Time // when the last changed picture came that needed its share of the bits
 	working *working
 

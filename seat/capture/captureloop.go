@@ -72,8 +72,8 @@ func (p *Pipeline) loop(ctx context.Context) error {
 			if !changed {
 				since = time.Time{}
 			}
-			p.moves = changed && (rhythm.moves(now) || now.Sub(p.large) < heartbeat)
-			if err := p.frame(ctx, key, since); errors.Is(err, errNoPicture) {
+			moves := changed && (rhythm.moves(now) || now.Sub(p.large) < heartbeat)
+			if err := p.frame(ctx, key, moves, since); errors.Is(err, errNoPicture) {
 				blind, pending, changed = true, false, false
 				continue
 			} else if err != nil {
@@ -204,8 +204,8 @@ func (p *Pipeline) drain(ctx context.Context, timer *time.Timer) error {
 
 // frame captures the picture and gives it to the encoder. since is when it changed; zero where it
 // did not.
-func (p *Pipeline) frame(ctx context.Context, key bool, since time.Time) error {
-	picture, err := p.picture(ctx, key)
+func (p *Pipeline) frame(ctx context.Context, key, moves bool, since time.Time) error {
+	picture, err := p.picture(ctx, key, moves)
 	if err != nil {
 		return err
 	}

@@ -61,13 +61,13 @@ func (s *screen) measure() error {
 }
 
 // picture reads the picture, and opens another encoder where it needs one. key says that
-// it is to be a keyframe.
-func (p *Pipeline) picture(ctx context.Context, key bool) ([]byte, error) {
+// it is to be a keyframe, and moves that it is one of a motion.
+func (p *Pipeline) picture(ctx context.Context, key, moves bool) ([]byte, error) {
 	for range sizeTries {
 		if err := p.screen.measure(); err != nil {
 			return nil, err
 		}
-		if err := p.fit(ctx, key); err != nil {
+		if err := p.fit(ctx, key, moves); err != nil {
 			return nil, err
 		}
 		picture, err := p.screen.grab()
@@ -83,7 +83,7 @@ func (p *Pipeline) picture(ctx context.Context, key bool) ([]byte, error) {
 
 // fit opens an encoder for the screen's present size, and the preset and profile of this
 // moment, if the present one is for another.
-func (p *Pipeline) fit(ctx context.Context, key bool) error {
+func (p *Pipeline) fit(ctx context.Context, key, moves bool) error {
 	s, now := p.screen, p.video.params
 	want := now
 	want.width, want.height = s.width, s.height
@@ -95,7 +95,7 @@ func (p *Pipeline) fit(ctx context.Context, key bool) error {
 		return errNoPicture
 	}
 	if p.video.encoder.presets {
-		want.preset = p.working.choose(time.Now(), want, key || sized, p.moves)
+		want.preset = p.working.choose(time.Now(), want, key || sized, moves)
 	}
 	if want == now {
 		return nil
