@@ -24,7 +24,7 @@ var parts = []string{
 	"seatConnected", // the same, as the seat sees it
 	"captured",      // the first picture for this session was on the display
 	"encoded",
-	"received",   // its last packet
+	"received",   // its last packet, where the page is told of this picture (dropLater)
 	"decoding",   // how long the decoder took; no time after Play
 	"presented",  // it is due on the screen
 	"drawn",      // the page is told so
@@ -86,6 +86,7 @@ func (b *bench) stepsOf(ctx context.Context, page *browser.Page) (map[string]flo
 		return nil, err
 	}
 	steps := maps.Clone(seen.Marks)
+	dropLater(steps)
 	after := func(t time.Time) float64 { return float64(t.UnixMicro())/1000 - seen.PlayedAt }
 	for _, e := range log {
 		switch {
@@ -98,6 +99,16 @@ func (b *bench) stepsOf(ctx context.Context, page *browser.Page) (map[string]flo
 		}
 	}
 	return steps, nil
+}
+
+// dropLater drops what the page was told of a later picture than the one that it counts: it may
+// count the first before that is drawn, and then hears of the one that is drawn.
+func dropLater(steps map[string]float64) {
+	if steps["received"] > steps["firstFrame"] {
+		for _, of := range []string{"received", "decoding", "presented"} {
+			delete(steps, of)
+		}
+	}
 }
 
 // reportParts prints a line for each step that was measured.
