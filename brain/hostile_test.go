@@ -99,25 +99,30 @@ func raw(t *testing.T, b *replica, from string) (net.Conn, *bufio.Reader) {
 	return c, r
 }
 
-func TestTricklingFrameIsCut(t *testing.T) {
-	s := newSite(t)
-	b := s.brain("b1")
-	c, r := raw(t, b, "127.0.1.1")
-	c.Write([]byte{0x81, 0x80 | 126, 0x10, 0, 0, 0, 0, 0}) // 4096 bytes are to come
+// untilCut sends a byte each 50 ms until the brain has closed the connection, which r reads, and
+// returns how long that took.
+func untilCut(c net.Conn, r io.Reader, b byte) time.Duration {
 	begin := time.Now()
 	gone := make(chan struct{})
 	go func() { io.Copy(io.Discard, r); close(gone) }()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for open := true; open; {
+	for {
 		select {
 		case <-gone:
-			open = false
+			return time.Since(begin)
 		case <-tick.C:
-			c.Write([]byte{' '})
+			c.Write([]byte{b})
 		}
 	}
-	if d := time.Since(begin); d > 7*time.Second {
+}
+
+func TestTricklingFrameIsCut(t *testing.T) {
+	s := newSite(t)
+	b := s.brain("b1")
+	c, r := raw(t, b, "127.0.1.1")
+	c.Write([]byte{0x81, 0x80 | 126, 0x10, 0, 0, 0, 0, 0}) // 4096 bytes are to come
+	if d := untilCut(c, r, ' '); d > 7*time.Second {
 		t.Errorf("a message that trickles was cut after %v", d)
 	}
 	s.until("it is counted", func() bool { return b.cuts("slow") == 1 })
@@ -131,21 +136,8 @@ func TestTricklingRequestIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	begin := time.Now()
-	gone := make(chan struct{})
-	go func() { io.Copy(io.Discard, c); close(gone) }()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	c.Write([]byte("GET /v1/connect HTTP/1.1\r\nHost: x\r\nX-Slow: "))
-	for open := true; open; {
-		select {
-		case <-gone:
-			open = false
-		case <-tick.C:
-			c.Write([]byte{'a'})
-		}
-	}
-	if d := time.Since(begin); d > 12*time.Second {
+	if d := untilCut(c, c, 'a'); d > 12*time.Second {
 		t.Errorf("a request that trickles was cut after %v", d)
 	}
 }

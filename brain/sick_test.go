@@ -51,9 +51,7 @@ func TestSickSeat(t *testing.T) {
 	if off := b.value("nearcast_brain_node_clock_offset_seconds", consulNode); off < 478 || off > 482 {
 		t.Errorf("the node's clock is said to be off by %v s", off)
 	}
-	s.logs.mu.Lock()
-	text := s.logs.text.String()
-	s.logs.mu.Unlock()
+	text := s.logs.String()
 	if !strings.Contains(text, "node="+consulNode) || !strings.Contains(text, "clock_off=8m0") && !strings.Contains(text, "clock_off=7m59") {
 		t.Error("the log names neither the node nor how far its clock is off")
 	}

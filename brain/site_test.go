@@ -1,7 +1,6 @@
 package brain_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
@@ -47,25 +46,12 @@ type site struct {
 	signer *ticket.Signer
 	verify *ticket.Verifier
 	nomad  *fakeNomad
-	logs   *logs
-	here   *node // the one where seats are
+	logs   *testkit.Buffer // what brains log, so that a test can look for secrets in it
+	output io.Writer       // of the test
+	here   *node           // the one where seats are
 
 	mu    sync.Mutex
 	seats map[string]*seat
-}
-
-// logs keeps what brains log, so that a test can look for secrets in it.
-type logs struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	t    io.Writer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(p)
-	return l.t.Write(p)
 }
 
 func newSite(t *testing.T, apps ...brain.App) *site {
@@ -73,7 +59,7 @@ func newSite(t *testing.T, apps ...brain.App) *site {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	s := &site{t: t, ctx: ctx, consul: testkit.StartConsul(t), signer: testkit.Signer(t),
-		logs: &logs{t: testkit.Output(t)}, seats: map[string]*seat{}}
+		logs: &testkit.Buffer{}, output: testkit.Output(t), seats: map[string]*seat{}}
 	s.verify = ticket.NewVerifier(s.signer.Public())
 	s.fleet = s.open(s.consul.Address)
 	_, err := s.fleet.RegisterInstance(ctx, wire.RouterService, wire.Instance{ID: "router", Site: "dc1", Address: "127.0.0.1:1", Key: router.Key()})
@@ -176,7 +162,7 @@ func (s *site) brainWith(name string, change func(*brain.Config), consulAddress 
 	}
 	metrics := prometheus.NewRegistry()
 	cfg := brain.Config{Identity: me, Peers: f.Peers(wire.BrainService, wire.RouterService, wire.NodeService, wire.AutoscalerService), Metrics: metrics, TrustedProxies: guard.Proxies{proxy}, ID: name, Site: "dc1", Fleet: consul.Fleet{Fleet: f, Holder: reg}, Nomad: s.nomad,
-		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(s.logs, nil)).With("brain", name)}
+		Residency: []string{"eu", "land-of-" + name}, GPU: []string{"nvidia-l4"}, PerNetwork: 2, Verifier: s.verify, Log: slog.New(slog.NewTextHandler(io.MultiWriter(s.logs, s.output), nil)).With("brain", name)}
 	change(&cfg)
 	b, err := brain.New(cfg)
 	if err != nil {

@@ -51,24 +51,7 @@ type rig struct {
 	router *Router
 	server *httptest.Server
 	signer *ticket.Signer
-	logs   *logs
-}
-
-type logs struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	logs   *testkit.Buffer
 }
 
 var testWeb = fstest.MapFS{
@@ -114,7 +97,7 @@ func testSnapshot() Snapshot {
 
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
-	g := &rig{t: t, view: &stage{snap: testSnapshot()}, signer: testkit.Signer(t), logs: &logs{}}
+	g := &rig{t: t, view: &stage{snap: testSnapshot()}, signer: testkit.Signer(t), logs: &testkit.Buffer{}}
 	cfg := Config{
 		Site: "east", URL: "https://east.example", View: g.view,
 		Signer: g.signer, Verifier: ticket.NewVerifier(g.signer.Public()),

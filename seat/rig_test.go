@@ -44,7 +44,7 @@ type rig struct {
 	tracer   *trace.Tracer
 	brain    *identity.Identity // of a brain that the seat knows
 	known    testkit.Peers
-	log      *syncBuffer
+	log      *testkit.Buffer
 
 	display   *fakeDisplay
 	app       *fakeApp
@@ -76,7 +76,7 @@ func newRig(t *testing.T) *rig { return newRigWith(t, func(*rig) {}) }
 func buildRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, signer: testkit.Signer(t), brain: testkit.Identity(t), log: &syncBuffer{},
+		t: t, signer: testkit.Signer(t), brain: testkit.Identity(t), log: &testkit.Buffer{},
 		display: &fakeDisplay{done: make(chan struct{}), window: make(chan error, 1), changed: make(chan struct{}, 1)},
 		app:     &fakeApp{done: make(chan struct{})},
 		video:   &fakeVideo{done: make(chan struct{})},
@@ -402,23 +402,6 @@ func (r *rig) exit() wire.Exit {
 		r.t.Fatal("the seat did not report its end")
 	}
 	return *e
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // registry is a driver that follows a seat's record.

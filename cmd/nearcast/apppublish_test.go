@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -44,24 +43,6 @@ func (b lateBucket) copy(key string, change func([]byte) []byte) {
 	testkit.Must(b.t, err)
 	_, err = b.client.PutObject(b.t.Context(), &s3.PutObjectInput{Bucket: aws.String("far"), Key: &key, Body: bytes.NewReader(change(data))})
 	testkit.Must(b.t, err)
-}
-
-// watched is the output of a command that runs.
-type watched struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (w *watched) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(b)
-}
-
-func (w *watched) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.String()
 }
 
 // The command publishes to one bucket, and waits for a copy in another that comes late.
@@ -105,7 +86,7 @@ func TestAppPublish(t *testing.T) {
 	}
 
 	// It comes while the command waits, an object that is not whole first.
-	var running watched
+	var running testkit.Buffer
 	cmd := appPublish()
 	cmd.SilenceUsage, cmd.SilenceErrors = true, true
 	cmd.SetOut(&running)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,30 +21,12 @@ import (
 	"github.com/nearcast/nearcast/internal/wire"
 )
 
-// testLog is a log that a test can read while it is written.
-type testLog struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *testLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *testLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // TestRouter runs a router against a real Consul that is killed and comes back.
 func TestRouter(t *testing.T) {
 	consul := testkit.StartConsul(t)
 	defer testkit.NoLeaks(t, goleak.IgnoreCurrent())
 	key, public := testkit.TicketKeys(t, t.TempDir())
-	log := &testLog{}
+	log := &testkit.Buffer{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	defer func() {
 		if t.Failed() {

@@ -6,10 +6,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/nearcast/nearcast/internal/testkit"
 	"github.com/nearcast/nearcast/internal/wire"
 	"github.com/nearcast/nearcast/provision"
 	"github.com/nearcast/nearcast/provision/secrets"
@@ -265,7 +265,7 @@ func (s *site) drain() {
 	})
 	done := make(chan error, 1)
 	cmd := s.command(s.stream, s.text("drain"))
-	var said output
+	var said testkit.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -381,22 +381,4 @@ func copyFiles(to, from string) error {
 		}
 	}
 	return err
-}
-
-// output is what a command says while it runs.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }
